@@ -1,0 +1,1 @@
+"""The body: drivers, control loop, recorder and launch files for two real Piper arms."""

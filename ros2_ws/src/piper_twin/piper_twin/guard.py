@@ -1,0 +1,154 @@
+"""The one door to the motors: every command passes here, in simulation and in the process that writes to the bus.
+
+Order of the checks: finite, shape, position, velocity, acceleration, then arm-to-arm and arm-to-table distance of the
+commanded posture in the twin. Limits are clamped; what is not a number, has the wrong shape or comes too near is
+refused, and the arm holds its previous command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from piper_twin.arm import CONTACT_GROUP
+from piper_twin.cell import empty_cell
+from piper_twin.robot import ARMS, DOF
+from vla_policy.embodiment import Embodiment
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GuardConfig:
+    """Distances the commanded posture must keep."""
+
+    arm_distance: float = 0.02
+    """Between the two arms [m]."""
+    link_table_distance: float = 0.02
+    """Between a link and the table [m]."""
+    gripper_table_distance: float = 0.001
+    """Between palm or fingers and the table [m]."""
+
+
+def limit_command(
+    target: Array, previous: Array, velocity: Array, embodiment: Embodiment, dt: float
+) -> tuple[Array, Array]:
+    """Follow `target` as fast as position, velocity and acceleration limits allow, without overshoot.
+
+    Args:
+        target: Wanted joint positions [rad], grippers [m], shape (..., num_joints).
+        previous: Last command sent, same shape.
+        velocity: Velocity of the last command [rad/s], [m/s], same shape.
+        embodiment: Owner of the limits.
+        dt: Time since `previous` [s].
+
+    Returns:
+        The command and its velocity, both of the shape of `target`.
+    """
+    lower, upper, max_velocity, max_acceleration = limits_of(embodiment)
+    distance = np.clip(target, lower, upper) - previous
+    wanted = follow(distance, velocity, max_velocity, max_acceleration, dt)
+    command = np.clip(previous + wanted * dt, lower, upper)
+    return command, (command - previous) / dt
+
+
+def follow(distance: Array, velocity: Array, max_velocity: Array, max_acceleration: Array, dt: float) -> Array:
+    """Velocity for the next period that closes `distance` in the shortest time without overshoot.
+
+    The largest velocity from which it is still possible to stop at the target, braking by `a dt` each period, is
+    `a dt (sqrt(1/4 + 2 d / (a dt^2)) - 1/2)` for a distance `d` (the discrete form of `sqrt(2 a d)`).
+    """
+    step = max_acceleration * dt
+    brake = step * (np.sqrt(0.25 + 2.0 * np.abs(distance) / (step * dt)) - 0.5)
+    speed = np.minimum(np.minimum(np.abs(distance) / dt, max_velocity), brake)
+    return np.clip(np.sign(distance) * speed, velocity - step, velocity + step)
+
+
+def limits_of(embodiment: Embodiment) -> tuple[Array, Array, Array, Array]:
+    """Lower and upper positions, largest velocities and accelerations, each of shape (num_joints,)."""
+    rows = [(joint.lower, joint.upper, joint.max_velocity, joint.max_acceleration) for joint in embodiment.joints]
+    lower, upper, max_velocity, max_acceleration = np.array(rows).T
+    return lower, upper, max_velocity, max_acceleration
+
+
+class DistanceGuard:
+    """Measures how near a posture of both arms comes to the other arm and to the table, in the twin's geometry."""
+
+    def __init__(self, config: GuardConfig | None = None) -> None:
+        """Compile the empty cell once; `config` defaults to `GuardConfig()`."""
+        config = config or GuardConfig()
+        spec = empty_cell()
+        for geom in spec.geoms:
+            geom.contype = geom.conaffinity = 0
+        _add_pairs(spec, config)
+        self._model = spec.compile()
+        self._data = mujoco.MjData(self._model)
+        self._qpos = np.array([_qpos_addresses(self._model, arm) for arm in ARMS])  # (arms, 8)
+
+    def violation(self, command: Array) -> str | None:
+        """What comes too near when the arms stand at `command` (num_joints,); None when all is clear."""
+        arms = command.reshape(len(ARMS), DOF)
+        fingers = arms[:, 6:] / 2.0
+        self._data.qpos[self._qpos] = np.concatenate([arms[:, :6], fingers, fingers], axis=1)
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_collision(self._model, self._data)
+        if self._data.ncon == 0:
+            return None
+        contact = self._data.contact[0]
+        names = [self._model.geom(int(geom)).name for geom in contact.geom]
+        return f"{names[0]} comes within {contact.dist * 1000:.0f} mm of {names[1]}"
+
+
+def _add_pairs(spec: mujoco.MjSpec, config: GuardConfig) -> None:
+    """Let the arms meet each other and the table; a contact within a pair's margin is a violation."""
+    geoms = {arm: [g.name for g in spec.geoms if g.group == CONTACT_GROUP and g.name.startswith(arm)] for arm in ARMS}
+    for first, second in itertools.combinations(ARMS, 2):
+        for one, other in itertools.product(geoms[first], geoms[second]):
+            spec.add_pair(geomname1=one, geomname2=other, margin=config.arm_distance)
+    for geom in itertools.chain.from_iterable(geoms.values()):
+        is_gripper = "palm" in geom or "finger" in geom
+        margin = config.gripper_table_distance if is_gripper else config.link_table_distance
+        spec.add_pair(geomname1=geom, geomname2="table", margin=margin)
+
+
+def _qpos_addresses(model: mujoco.MjModel, arm: str) -> list[int]:
+    names = [f"{arm}_joint{number}" for number in range(1, 7)] + [f"{arm}_finger{number}" for number in (1, 2)]
+    return [int(model.joint(name).qposadr[0]) for name in names]
+
+
+class Guard:
+    """Limits and distances for many robots side by side (one in the robot's own process)."""
+
+    def __init__(self, embodiment: Embodiment, config: GuardConfig | None = None) -> None:
+        """Guard robots of one embodiment."""
+        self._embodiment = embodiment
+        self._distance = DistanceGuard(config)
+
+    def filter(self, target: Array, previous: Array, velocity: Array, dt: float) -> tuple[Array, Array, list[str | None]]:
+        """Turn wanted joint positions into commands that may be sent.
+
+        Args:
+            target: Wanted positions [rad], [m], shape (num_robots, num_joints).
+            previous: Last commands sent, same shape.
+            velocity: Velocities of the last commands, same shape.
+            dt: Time since `previous` [s].
+
+        Returns:
+            Commands, their velocities, and for each robot why its target was refused (None: it was not). A refused
+            robot holds `previous`.
+        """
+        finite = np.isfinite(target).all(axis=-1)
+        command, new_velocity = limit_command(
+            np.where(finite[:, None], target, previous), previous, velocity, self._embodiment, dt
+        )
+        reasons: list[str | None] = []
+        for row in range(len(target)):
+            reason = self._distance.violation(command[row]) if finite[row] else "the command is not a finite number"
+            if reason is not None:
+                command[row], new_velocity[row] = previous[row], 0.0
+            reasons.append(reason)
+        return command, new_velocity, reasons

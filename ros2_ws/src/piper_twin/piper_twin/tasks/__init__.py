@@ -1,0 +1,23 @@
+"""The tasks, one file each."""
+
+from __future__ import annotations
+
+from piper_twin.task import Task
+from piper_twin.tasks.click_bell import ClickBell
+from piper_twin.tasks.play import PLAY_TASKS
+from vla_policy.errors import VlaError
+
+TASKS: dict[str, Task] = {task.name: task for task in (ClickBell(),)}
+"""Every benchmark task by name."""
+
+
+def find_task(name: str) -> Task:
+    """The benchmark or play task of that name.
+
+    Raises:
+        VlaError: there is none; the message lists those there are.
+    """
+    task = TASKS.get(name) or PLAY_TASKS.get(name)
+    if task is None:
+        raise VlaError(f"task {name!r} does not exist; choose one of {', '.join(sorted(TASKS))}")
+    return task

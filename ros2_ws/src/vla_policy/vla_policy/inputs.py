@@ -1,0 +1,54 @@
+"""What the network reads, as tensors: a batch that can be moved, sliced and joined."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PolicyInputs:
+    """A batch of observations. B batch, C cameras, H and W pixels, L prompt tokens, S state."""
+
+    images_BCHW3: Tensor
+    """RGB, uint8; H and W are multiples of the network's image size."""
+    prompt_BL: Tensor
+    """Token ids without BOS, right-padded, int64."""
+    prompt_mask_BL: Tensor
+    """False on padding, bool."""
+    state_BS: Tensor
+    """Joint state normalised to [-1, 1], float32."""
+
+    def __len__(self) -> int:
+        """Observations in the batch."""
+        return self.prompt_BL.shape[0]
+
+    def __getitem__(self, index: slice | Tensor) -> PolicyInputs:
+        """Rows of the batch, chosen by a slice, by numbers or by a boolean mask."""
+        return self._map(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PolicyInputs:
+        """The same batch on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    @staticmethod
+    def cat(batches: Sequence[PolicyInputs]) -> PolicyInputs:
+        """Join batches; prompts are padded to the longest."""
+        longest = max(batch.prompt_BL.shape[1] for batch in batches)
+
+        def pad(prompt_BL: Tensor) -> Tensor:
+            return functional.pad(prompt_BL, (0, longest - prompt_BL.shape[1]))
+
+        return PolicyInputs(
+            images_BCHW3=torch.cat([batch.images_BCHW3 for batch in batches]),
+            prompt_BL=torch.cat([pad(batch.prompt_BL) for batch in batches]),
+            prompt_mask_BL=torch.cat([pad(batch.prompt_mask_BL) for batch in batches]),
+            state_BS=torch.cat([batch.state_BS for batch in batches]),
+        )
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> PolicyInputs:
+        return PolicyInputs(**{field.name: function(getattr(self, field.name)) for field in dataclasses.fields(self)})

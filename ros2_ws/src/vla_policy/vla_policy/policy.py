@@ -1,0 +1,276 @@
+"""The trained policy: network, statistics, embodiment and text tokenizer as one thing that can be saved.
+
+Two entrances to the same code. `infer` takes observations and is what a robot or an evaluation uses; the array
+methods are for rollouts and training. Pixels stay uint8 up to the network. Joint states and actions are numpy arrays
+in radians and metres; only `PolicyInputs` and token tensors live on the network's device.
+
+B batch, C cameras, H and W pixels, K steps, A action dimensions, S state dimensions, V bins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from vla_policy import checkpoint, decoding
+from vla_policy.action_frame import from_frame, to_frame
+from vla_policy.checkpoint import Checkpoint
+from vla_policy.config import DECODINGS, Decoding, VlaConfig
+from vla_policy.embodiment import Embodiment
+from vla_policy.errors import VlaError
+from vla_policy.inputs import PolicyInputs
+from vla_policy.network import VlaNetwork
+from vla_policy.normalization import DatasetStatistics, normalise, un_normalise
+from vla_policy.prompt import PromptEncoder
+from vla_policy.tokenizer import ActionTokenizer
+from vla_policy.types import ActionChunk, Image, Observation, Vector
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SampledChunk:
+    """A sampled answer and what a policy gradient needs to know of it."""
+
+    actions_BKA: Vector
+    """Absolute joint targets [rad], openings [m], float32."""
+    indices_BKA: Tensor
+    """Bins drawn, int64, on the network's device."""
+    log_probs_BKA: Tensor
+    """Their log-probabilities at the sampling temperature, float32, on the network's device."""
+
+
+class VlaPolicy:
+    """A `Policy` with a network inside."""
+
+    def __init__(
+        self,
+        network: VlaNetwork,
+        config: VlaConfig,
+        statistics: DatasetStatistics,
+        embodiment: Embodiment,
+        tokenizer: Tokenizer,
+        decoding: Decoding | None = None,
+        temperature: float = 1.0,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        """Put the parts together; they must belong together.
+
+        Args:
+            network: Built from `config`.
+            config: Shape of the network and how its numbers are to be read.
+            statistics: Of the data the network learns from, actions in `config.action_frame`.
+            embodiment: The robot.
+            tokenizer: Of the instructions.
+            decoding: How `infer` and `act` choose among the bins; the config's way by default.
+            temperature: Of decoding by 'sample' or 'expectation'.
+            device: Where the network runs.
+            seed: Of decoding by 'sample'.
+
+        Raises:
+            VlaError: the parts do not fit each other.
+        """
+        self.decoding: Decoding = decoding or config.decoding
+        if self.decoding not in DECODINGS:
+            raise VlaError(f"unknown decoding '{decoding}'; choose one of {', '.join(DECODINGS)}")
+        self.device = torch.device(device)
+        self.network = network.to(self.device)
+        self.config = config
+        self.statistics = statistics
+        self.embodiment = embodiment
+        self.tokenizer = tokenizer
+        self.temperature = temperature
+        self.extra: dict[str, Any] = {}
+        """Further JSON that is saved with the checkpoint, by file name without suffix."""
+        self.generator = torch.Generator().manual_seed(seed)
+        self._bins = ActionTokenizer()
+        self._centres_V = torch.from_numpy(self._bins.centres.copy()).to(self.device)
+        self._prompts = PromptEncoder(tokenizer, config.prompt_template, config.prompt_end_id, config.max_prompt_tokens)
+        self._parts().require_consistent("this policy")
+
+    @staticmethod
+    def create(
+        config: VlaConfig,
+        embodiment: Embodiment,
+        statistics: DatasetStatistics,
+        tokenizer: Tokenizer,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> VlaPolicy:
+        """Make an untrained policy; the same seed gives the same weights and leaves torch's generator alone."""
+        return VlaPolicy(_build(config, seed), config, statistics, embodiment, tokenizer, device=device, seed=seed)
+
+    @staticmethod
+    def load(
+        folder: Path | str,
+        device: torch.device | str = "cpu",
+        robot: Embodiment | None = None,
+        decoding: Decoding | None = None,
+        temperature: float = 1.0,
+    ) -> VlaPolicy:
+        """Read a checkpoint folder.
+
+        Args:
+            folder: The checkpoint.
+            device: Where the network runs.
+            robot: Refuse the checkpoint unless it was made for this robot.
+            decoding: As in the constructor.
+            temperature: As in the constructor.
+
+        Raises:
+            VlaError: the checkpoint is damaged, or belongs to another robot; the message says what differs.
+        """
+        owner = f"checkpoint {folder}"
+        parts = checkpoint.load(Path(folder), device)
+        if robot is not None:
+            robot.require_same(parts.embodiment, owner)
+        network = _build(parts.config, seed=0)
+        checkpoint.require_fitting(parts.weights, network.state_dict(), owner)
+        network.load_state_dict(parts.weights)
+        policy = VlaPolicy(
+            network, parts.config, parts.statistics, parts.embodiment, parts.tokenizer, decoding, temperature, device
+        )
+        policy.extra = dict(parts.extra)
+        return policy
+
+    def save(
+        self, folder: Path | str, dtype: torch.dtype | None = None, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a checkpoint folder; `extra` are further JSON files by name without suffix.
+
+        Raises:
+            VlaError: the folder exists and is no checkpoint.
+        """
+        self.extra |= extra or {}
+        checkpoint.save(Path(folder), self._parts(), dtype)
+
+    def inputs(self, observations: Sequence[Observation]) -> PolicyInputs:
+        """Gather observations into a batch.
+
+        Raises:
+            VlaError: a camera is missing, or its image or the state has the wrong shape.
+        """
+        images = [[self._image(seen, name) for name in self.config.camera_names] for seen in observations]
+        shapes = {image.shape for row in images for image in row}
+        if len(shapes) != 1:
+            raise VlaError(f"images of one batch must have one size, not {sorted(shapes)}; crop and resize them alike")
+        states = np.stack([seen.state for seen in observations])
+        return self.inputs_from_arrays(np.array(images), states, [seen.instruction for seen in observations])
+
+    def inputs_from_arrays(
+        self,
+        images_BCHW3: npt.NDArray[np.uint8],
+        state_BS: npt.NDArray[np.float32],
+        instructions: Sequence[str],
+    ) -> PolicyInputs:
+        """Make a batch on the network's device; the arrays are copied, so they may be reused.
+
+        Args:
+            images_BCHW3: Cameras in the order of `config.camera_names`, sides multiples of `config.image_size`.
+            state_BS: Measured joints [rad, m], not normalised.
+            instructions: One a row.
+        """
+        batch = len(instructions)
+        expected = (batch, self.config.num_cameras)
+        if images_BCHW3.dtype != np.uint8 or images_BCHW3.ndim != 5 or images_BCHW3.shape[:2] != expected:
+            raise VlaError(
+                f"images are {images_BCHW3.dtype} {images_BCHW3.shape}; expected uint8 {(*expected, 'H', 'W', 3)}"
+            )
+        if state_BS.shape != (batch, self.config.state_dim) or not np.isfinite(state_BS).all():
+            raise VlaError(f"states have shape {state_BS.shape}; expected finite {(batch, self.config.state_dim)}")
+        prompt_BL, mask_BL = self._prompts.encode(instructions)
+        proprio_BS = normalise(state_BS, self.statistics.proprio, self.config.normalisation)
+        return PolicyInputs(
+            images_BCHW3=torch.tensor(images_BCHW3, device=self.device),
+            prompt_BL=torch.tensor(prompt_BL, device=self.device),
+            prompt_mask_BL=torch.tensor(mask_BL, device=self.device),
+            state_BS=torch.tensor(proprio_BS, device=self.device),
+        )
+
+    def encode_actions(self, actions_BKA: npt.ArrayLike, state_BS: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Bins of absolute joint targets, indices_BKA: the labels of supervised training."""
+        framed = to_frame(actions_BKA, state_BS, self.embodiment, self.config.action_frame)
+        return self._bins.encode_index(normalise(framed, self.statistics.action, self.config.normalisation))
+
+    def decode_indices(self, indices_BKA: npt.NDArray[np.int64] | Tensor, state_BS: npt.ArrayLike) -> Vector:
+        """Absolute joint targets of bins; undoes `encode_actions` within half a bin."""
+        return self.decode_values(self._bins.decode_index(_array(indices_BKA)), state_BS)
+
+    def decode_values(self, values_BKA: npt.NDArray[np.float32] | Tensor, state_BS: npt.ArrayLike) -> Vector:
+        """Absolute joint targets of normalised values in [-1, 1]."""
+        framed = un_normalise(_array(values_BKA), self.statistics.action, self.config.normalisation)
+        return from_frame(framed, state_BS, self.embodiment, self.config.action_frame)
+
+    def log_probs(self, inputs: PolicyInputs, indices_BKA: Tensor, temperature: float) -> Tensor:
+        """Log-probabilities of given bins, log_probs_BKA, differentiable; equal to those `sample` returned."""
+        return decoding.log_probs(self.network(inputs), indices_BKA, temperature)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        inputs: PolicyInputs,
+        state_BS: npt.ArrayLike,
+        temperature: float,
+        generator: torch.Generator | None = None,
+    ) -> SampledChunk:
+        """Draw every action token from its distribution; `generator` may live on any device."""
+        indices_BKA, log_probs_BKA = decoding.sample(self.network(inputs), temperature, generator or self.generator)
+        return SampledChunk(
+            actions_BKA=self.decode_indices(indices_BKA, state_BS),
+            indices_BKA=indices_BKA,
+            log_probs_BKA=log_probs_BKA,
+        )
+
+    @torch.no_grad()
+    def act(self, inputs: PolicyInputs, state_BS: npt.ArrayLike) -> Vector:
+        """Absolute joint targets, actions_BKA, by the configured decoding."""
+        if self.decoding == "sample":
+            return self.sample(inputs, state_BS, self.temperature).actions_BKA
+        logits_BKAV = self.network(inputs)
+        if self.decoding == "argmax":
+            return self.decode_indices(decoding.argmax(logits_BKAV), state_BS)
+        return self.decode_values(decoding.expectation(logits_BKAV, self._centres_V, self.temperature), state_BS)
+
+    def infer(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """Answer every observation with one forward pass for all."""
+        if not observations:
+            return []
+        state_BS = np.stack([seen.state for seen in observations])
+        actions_BKA = self.act(self.inputs(observations), state_BS)
+        period = self.embodiment.control_period
+        return [
+            ActionChunk(actions=actions, period=period, stamp=seen.stamp)
+            for actions, seen in zip(actions_BKA, observations, strict=True)
+        ]
+
+    def _image(self, seen: Observation, camera: str) -> Image:
+        if camera not in seen.images:
+            raise VlaError(f"the observation has no camera '{camera}'; it has {', '.join(seen.images) or 'none'}")
+        return seen.images[camera]
+
+    def _parts(self) -> Checkpoint:
+        return Checkpoint(
+            config=self.config,
+            weights=self.network.state_dict(),
+            statistics=self.statistics,
+            tokenizer=self.tokenizer,
+            embodiment=self.embodiment,
+            extra=self.extra,
+        )
+
+
+def _build(config: VlaConfig, seed: int) -> VlaNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VlaNetwork(config).eval()
+
+
+def _array(values: npt.NDArray[Any] | Tensor) -> npt.NDArray[Any]:
+    return values.cpu().numpy() if isinstance(values, Tensor) else values

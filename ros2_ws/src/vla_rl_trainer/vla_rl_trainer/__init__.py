@@ -1,0 +1,1 @@
+"""The gym: vector environments, datasets, supervised fine-tuning, GRPO, evaluation."""

@@ -1,0 +1,1 @@
+"""Vector environments: many worlds behind one interface."""

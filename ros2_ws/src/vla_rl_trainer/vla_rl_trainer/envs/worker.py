@@ -1,0 +1,115 @@
+"""One process of the twin: holds its share of the slots and answers over a pipe. Imports neither torch nor ROS.
+
+Started as `python -m vla_rl_trainer.envs.worker`, not forked: the trainer's process has threads and OpenGL or CUDA
+contexts of its own. Images, states and actions travel through a shared memory file, everything else over the pipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import os
+import pickle
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from piper_twin.demonstrate import Demonstration, demonstrate
+from piper_twin.episode import Episode
+from piper_twin.robot import DUAL_PIPER
+from piper_twin.worlds import ChunkOutcome, TwinConfig, WorldBatch
+from vla_policy.errors import VlaError
+from vla_policy.types import Image
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLayout:
+    """Shapes of the arrays in the shared memory file; rows are slots."""
+
+    num_slots: int
+    image_size: int
+    max_chunk: int
+
+    def open(self, file: int) -> tuple[Image, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Images (N, C, H, W, 3), states (N, S) and actions (N, max_chunk, A) in the memory behind `file`."""
+        shapes: tuple[tuple[tuple[int, ...], Any], ...] = (
+            ((self.num_slots, len(DUAL_PIPER.cameras), self.image_size, self.image_size, 3), np.uint8),
+            ((self.num_slots, DUAL_PIPER.num_joints), np.float32),
+            ((self.num_slots, self.max_chunk, DUAL_PIPER.num_joints), np.float32),
+        )
+        sizes = [int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in shapes]
+        memory = mmap.mmap(file, sum(sizes))
+        starts = np.cumsum([0, *sizes])
+        images, states, actions = (
+            np.frombuffer(memory, dtype, count=int(np.prod(shape)), offset=int(start)).reshape(shape)
+            for (shape, dtype), start in zip(shapes, starts, strict=False)
+        )
+        return images, states, actions
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file."""
+        image = len(DUAL_PIPER.cameras) * self.image_size**2 * 3
+        return self.num_slots * (image + 4 * DUAL_PIPER.num_joints * (1 + self.max_chunk))
+
+
+class Worker:
+    """Serves one share of the slots."""
+
+    def __init__(self, config: TwinConfig, layout: SharedLayout, slots: tuple[int, ...], file: int) -> None:
+        """Take `slots` (numbers in the whole environment) with worlds drawn as `config` says."""
+        self._config = config
+        self._worlds = WorldBatch(len(slots), config)
+        self._local = {slot: index for index, slot in enumerate(slots)}
+        self._images, self._states, self._actions = layout.open(file)
+
+    def reset(self, slots: list[int], episodes: list[Episode]) -> list[str]:
+        """Start episodes, look, and answer their instructions."""
+        self._worlds.reset([self._local[slot] for slot in slots], episodes)
+        self._look(slots)
+        return [self._worlds.world(self._local[slot]).instruction for slot in slots]
+
+    def step_chunk(self, slots: list[int], length: int) -> ChunkOutcome:
+        """Step the worlds by the actions in shared memory; look at those that go on."""
+        outcome = self._worlds.step_chunk([self._local[slot] for slot in slots], self._actions[slots, :length])
+        self._look([slot for slot, done in zip(slots, outcome.done_B, strict=True) if not done])
+        return outcome
+
+    def demonstrate(self, slots: list[int], episodes: list[Episode], images: bool) -> list[Demonstration]:
+        """Let the expert try each episode; whatever ran in this worker's first slot is lost."""
+        del slots
+        return [demonstrate(self._worlds, episode, images=images) for episode in episodes]
+
+    def _look(self, slots: list[int]) -> None:
+        for slot in slots:
+            local = [self._local[slot]]
+            self._worlds.joint_states(local, self._states[slot : slot + 1])
+            if self._config.images:
+                self._worlds.images(local, self._images[slot : slot + 1])
+
+
+def serve(pipe: Connection, file: int) -> None:
+    """Answer requests (method name, arguments) until the pipe closes."""
+    config, layout, slots = pipe.recv()
+    worker = Worker(config, layout, slots, file)
+    while True:
+        try:
+            method, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send((None, getattr(worker, method)(*arguments)))
+        except VlaError as error:
+            pipe.send((error, None))
+
+
+if __name__ == "__main__":
+    pickle.DEFAULT_PROTOCOL = pickle.HIGHEST_PROTOCOL
+    pipe_file, memory_file = (int(text) for text in sys.argv[1:3])
+    try:
+        serve(Connection(pipe_file), memory_file)
+    except (KeyboardInterrupt, BrokenPipeError):
+        os._exit(0)

@@ -1,0 +1,133 @@
+"""Supervised fine-tuning: cross-entropy on the bins of demonstrated action chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from vla_policy.action_frame import to_frame
+from vla_policy.config import VlaConfig
+from vla_policy.embodiment import Embodiment
+from vla_policy.inputs import PolicyInputs
+from vla_policy.normalization import DatasetStatistics, Statistics
+from vla_policy.policy import VlaPolicy
+from vla_rl_trainer.dataset import FrameTable
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SftConfig:
+    """Optimisation and augmentation."""
+
+    num_steps: int = 300
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    """Largest; warmed up over the first twentieth, then a cosine down to a tenth."""
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    brightness: float = 0.15
+    """Images are brightened or darkened by up to this share."""
+    contrast: float = 0.15
+    colour: float = 0.05
+    """Each colour channel is scaled by up to this share."""
+    shift: int = 0
+    """Images are moved by up to this many pixels [px of the policy's image]."""
+    state_noise: float = 0.02
+    """Standard deviation added to the normalised joint state, so that pixels count more than poses."""
+
+
+def statistics_of(table: FrameTable, embodiment: Embodiment, config: VlaConfig) -> DatasetStatistics:
+    """Statistics of all action chunks (in the policy's frame) and joint states of a table."""
+    indices = np.arange(len(table))
+    framed = to_frame(
+        table.chunks(indices, config.chunk_length), table.state_NS, embodiment, config.action_frame
+    ).reshape(-1, config.action_dim)
+    return DatasetStatistics(
+        action=Statistics.of(framed),
+        proprio=Statistics.of(table.state_NS),
+        num_transitions=len(table),
+        num_trajectories=int(table.episode_N.max()) + 1,
+    )
+
+
+def learning_rate_at(step: int, config: SftConfig) -> float:
+    """Warm-up over the first twentieth, then half a cosine down to a tenth."""
+    warmup = max(1, config.num_steps // 20)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, config.num_steps - warmup)
+    return config.learning_rate * (0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+class SftTrainer:
+    """Steps through random batches; what batch comes when depends on the seed and the step alone."""
+
+    def __init__(self, policy: VlaPolicy, table: FrameTable, config: SftConfig, seed: int) -> None:
+        """Train `policy` in place on `table`."""
+        self.policy = policy
+        self.step = 0
+        self._table = table
+        self._config = config
+        self._seed = seed
+        self.optimizer = torch.optim.AdamW(
+            policy.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+        )
+
+    def train_step(self) -> dict[str, float]:
+        """One batch; returns its metrics."""
+        config, policy = self._config, self.policy
+        rng = np.random.default_rng([self._seed, self.step])
+        indices = rng.integers(len(self._table), size=config.batch_size)
+        inputs, labels = self._batch(indices)
+        inputs = augment(inputs, config, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self.step, config)
+        logits = policy.network(inputs)
+        loss = functional.cross_entropy(logits.flatten(0, 2), labels.flatten())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(policy.network.parameters(), config.max_grad_norm)
+        self.optimizer.step()
+        self.step += 1
+        return {"sft/loss": float(loss), "sft/grad_norm": float(norm)}
+
+    def _batch(self, indices: np.ndarray) -> tuple[PolicyInputs, torch.Tensor]:
+        table, policy = self._table, self.policy
+        states = table.state_NS[indices]
+        inputs = policy.inputs_from_arrays(table.images_NCHW3[indices], states, table.instructions_of(indices))
+        actions = table.chunks(indices, policy.config.chunk_length)
+        return inputs, torch.from_numpy(policy.encode_actions(actions, states)).to(policy.device)
+
+    def train(self, on_step: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None) -> None:
+        """Run all remaining steps."""
+        self.policy.network.train()
+        while self.step < self._config.num_steps:
+            metrics = self.train_step()
+            on_step(self.step, metrics)
+        self.policy.network.eval()
+
+
+def augment(inputs: PolicyInputs, config: SftConfig, generator: torch.Generator) -> PolicyInputs:
+    """Vary brightness, contrast, colour and position of the images, and the joint state; images stay uint8."""
+    batch, cameras = inputs.images_BCHW3.shape[:2]
+    device = inputs.images_BCHW3.device
+
+    def uniform(width: float, *shape: int) -> torch.Tensor:
+        return ((torch.rand(shape, generator=generator) * 2.0 - 1.0) * width).to(device)
+
+    images = inputs.images_BCHW3.float()
+    scale = 1.0 + uniform(config.contrast, batch, 1, 1, 1, 1)
+    offset = 255.0 * uniform(config.brightness, batch, cameras, 1, 1, 1)
+    tint = 1.0 + uniform(config.colour, batch, 1, 1, 1, 3)
+    images = ((images - 127.5) * scale + 127.5 + offset) * tint
+    if config.shift:
+        rows, columns = torch.randint(-config.shift, config.shift + 1, (2,), generator=generator).tolist()
+        images = torch.roll(images, (rows, columns), dims=(2, 3))
+    noise = torch.randn(inputs.state_BS.shape, generator=generator).to(device) * config.state_noise
+    return dataclasses.replace(
+        inputs, images_BCHW3=images.clamp(0.0, 255.0).to(torch.uint8), state_BS=inputs.state_BS + noise
+    )

@@ -1,0 +1,56 @@
+"""What a rollout leaves behind: one entry a chunk, pixels as uint8, log-probabilities as sampled."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from piper_twin.episode import Episode
+from vla_policy.inputs import PolicyInputs
+
+
+@dataclasses.dataclass(slots=True)
+class Trajectory:
+    """One episode of one policy. C = chunks so far."""
+
+    episode: Episode
+    inputs: list[PolicyInputs] = dataclasses.field(default_factory=list)
+    """What the policy saw at each chunk, batches of one on the CPU; empty unless recorded."""
+    indices: list[Tensor] = dataclasses.field(default_factory=list)
+    """Action bins drawn at each chunk, uint8 (K, A)."""
+    log_probs: list[Tensor] = dataclasses.field(default_factory=list)
+    """Their log-probabilities when drawn, float32 (K, A)."""
+    steps: list[int] = dataclasses.field(default_factory=list)
+    """Control steps of each chunk that count."""
+    success: bool = False
+    dropped: bool = False
+    signals: set[str] = dataclasses.field(default_factory=set)
+    """What was seen to happen: grasped, lifted, pushed."""
+    refused: int = 0
+    """Actions the guard refused."""
+
+    @property
+    def num_steps(self) -> int:
+        """Control steps that count."""
+        return sum(self.steps)
+
+    def record(self, inputs: PolicyInputs, indices: Tensor, log_probs: Tensor) -> None:
+        """Keep what the learner needs of one chunk."""
+        self.inputs.append(inputs)
+        self.indices.append(indices.to("cpu", torch.uint8))
+        self.log_probs.append(log_probs.to("cpu", torch.float32))
+
+
+@dataclasses.dataclass(slots=True)
+class Group:
+    """Trajectories of one world, to be compared with each other."""
+
+    episode: Episode
+    trajectories: list[Trajectory] = dataclasses.field(default_factory=list)
+
+    @property
+    def rewards(self) -> list[float]:
+        """1 for success, 0 for failure, of the trajectories that count."""
+        return [float(trajectory.success) for trajectory in self.trajectories if not trajectory.dropped]

@@ -121,7 +121,7 @@ def test_many_files_are_one_dataset(tmp_path, monkeypatch):
     files = sorted(str(file.relative_to(tmp_path / "many")) for file in (tmp_path / "many/data").rglob("*.parquet"))
     assert files == [f"data/chunk-{chunk:03d}/file-{file:03d}.parquet" for chunk, file in ((0, 0), (0, 1), (1, 0))]
     dataset = Dataset(tmp_path / "many", ROBOT)
-    np.testing.assert_array_equal(dataset.frames(8).action_NA[8:], episode(2).action)
+    np.testing.assert_array_equal(dataset.frames(8).action_MA[8:], episode(2).action)
 
 
 def test_the_layout_is_that_of_lerobot(written):

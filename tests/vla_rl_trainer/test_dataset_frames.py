@@ -34,7 +34,7 @@ def test_episodes_follow_each_other_and_know_their_ends():
     assert table.end_N.tolist() == [3, 3, 3, 5, 5, 6]
     assert table.instructions == ["ring the bell", "press the bell"]
     assert table.instructions_of([0, 3, 5]) == ["ring the bell", "press the bell", "ring the bell"]
-    assert table.action_NA.dtype == table.state_NS.dtype == np.float32
+    assert table.action_MA.dtype == table.state_NS.dtype == np.float32
 
 
 def test_the_camera_axis_takes_the_order_asked_for():
@@ -63,7 +63,7 @@ def test_tables_one_after_the_other_equal_one_table():
     parts = [FrameTable.from_episodes(part, CAMERAS, None) for part in (episodes[:1], episodes[1:])]
     joined, whole = FrameTable.concatenate(parts), FrameTable.from_episodes(episodes, CAMERAS, None)
     assert joined.instructions == whole.instructions
-    for name in ("images_NCHW3", "state_NS", "action_NA", "episode_N", "end_N", "instruction_N"):
+    for name in ("images_NCHW3", "state_NS", "action_MA", "episode_N", "end_N", "instruction_N"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
 
 

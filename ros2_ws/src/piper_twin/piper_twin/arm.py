@@ -13,9 +13,11 @@ import numpy as np
 
 from piper_twin.robot import (
     FINGER_ACTUATOR,
+    FINGER_DAMPING,
     FINGER_ORIGIN,
     GRIPPER_STROKE,
     JOINT_ACTUATORS,
+    JOINT_DAMPING,
     JOINT_LIMITS,
     LINK_INERTIAS,
     TOOL_CENTRE,
@@ -60,6 +62,12 @@ _CONTACTS: dict[str, tuple[tuple[float, ...], ...]] = {
 }
 """Link to (capsule radius, from-to) [m]."""
 
+_FINGER_AXES: dict[float, np.ndarray] = {
+    1.0: np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
+    -1.0: np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]),
+}
+"""The URDF's finger frame (y along the tool, z outwards) in ours, for either side of the palm."""
+
 
 def add_arm(spec: mujoco.MjSpec, arm: str, position: tuple[float, float, float]) -> None:
     """Add one arm with gripper, wrist camera, servos and sensors to `spec`.
@@ -88,8 +96,9 @@ def _add_joint(spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, index: int)
     servo = JOINT_ACTUATORS[index]
     # actgravcomp: the servo carries gravity inside its torque limit, as the arm's own position loop does.
     body.add_joint(
-        name=name, axis=(0, 0, 1), range=JOINT_LIMITS[index], armature=servo.armature, damping=1.0, actgravcomp=1
-    )
+        name=name, axis=(0, 0, 1), range=JOINT_LIMITS[index], armature=servo.armature, damping=JOINT_DAMPING,
+        actgravcomp=1, actfrcrange=(-servo.force, servo.force),
+    )  # fmt: skip
     actuator = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
     actuator.set_to_position(kp=servo.kp, kv=servo.damping)
     actuator.forcerange = (-servo.force, servo.force)
@@ -136,9 +145,7 @@ def _add_opening(spec: mujoco.MjSpec, arm: str) -> None:
     tendon = spec.add_tendon(name=f"{arm}_gripper")
     for number in (1, 2):
         tendon.wrap_joint(f"{arm}_finger{number}", 1.0)
-    actuator = spec.add_actuator(
-        name=f"{arm}_gripper", target=f"{arm}_gripper", trntype=mujoco.mjtTrn.mjTRN_TENDON
-    )
+    actuator = spec.add_actuator(name=f"{arm}_gripper", target=f"{arm}_gripper", trntype=mujoco.mjtTrn.mjTRN_TENDON)
     actuator.set_to_position(kp=FINGER_ACTUATOR.kp, kv=FINGER_ACTUATOR.damping)
     actuator.forcerange = (-FINGER_ACTUATOR.force, FINGER_ACTUATOR.force)
     actuator.ctrlrange = (0.0, GRIPPER_STROKE)
@@ -153,20 +160,14 @@ def _add_opening(spec: mujoco.MjSpec, arm: str) -> None:
 def _add_finger(palm: mujoco.MjsBody, name: str, side: float) -> None:
     """A finger opening towards `side` (+1 or -1) of the palm's y axis; its frame is the palm's at the finger origin."""
     finger = palm.add_body(name=name, pos=(0, 0, FINGER_ORIGIN), gravcomp=1.0)
-    inertia = LINK_INERTIAS["finger"]
-    # The URDF's finger frame has -y along the tool's -z and z along the opening; only the diagonal matters here.
-    finger.mass = inertia.mass
-    finger.ipos = (0.0, side * inertia.com[2], inertia.com[1])
-    ixx, iyy, izz = inertia.tensor[:3]
-    finger.inertia = (ixx, izz, iyy)
-    finger.explicitinertial = True
+    _set_inertia(finger, LINK_INERTIAS["finger"], _FINGER_AXES[side])
     finger.add_joint(
         name=name,
         type=mujoco.mjtJoint.mjJNT_SLIDE,
         axis=(0, side, 0),
         range=(0.0, GRIPPER_STROKE / 2),
         armature=FINGER_ACTUATOR.armature,
-        damping=5.0,
+        damping=FINGER_DAMPING,
     )
     _visual_box(finger, (0.009, 0.007, 0.032), (0, side * 0.010, -0.036), _JOINT)
     _visual_box(finger, (0.009, 0.003, 0.016), (0, side * 0.003, -0.010), _RUBBER)
@@ -202,10 +203,14 @@ def _contact_box(body: mujoco.MjsBody, name: str, half: tuple[float, ...], centr
     )  # fmt: skip
 
 
-def _set_inertia(body: mujoco.MjsBody, inertia: Inertia) -> None:
+def _set_inertia(body: mujoco.MjsBody, inertia: Inertia, axes: np.ndarray | None = None) -> None:
+    """Set mass and inertia; `axes` turns the facts' frame into the body's (3, 3), where they differ."""
+    axes = np.eye(3) if axes is None else axes
+    ixx, iyy, izz, ixy, ixz, iyz = inertia.tensor
+    tensor = axes @ np.array([[ixx, ixy, ixz], [ixy, iyy, iyz], [ixz, iyz, izz]]) @ axes.T
     body.mass = inertia.mass
-    body.ipos = inertia.com
-    body.fullinertia = inertia.tensor
+    body.ipos = axes @ inertia.com
+    body.fullinertia = tensor[(0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)]
     body.explicitinertial = True
 
 

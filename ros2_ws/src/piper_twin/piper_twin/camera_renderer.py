@@ -6,38 +6,51 @@ built once an observation and drawn once a camera.
 
 from __future__ import annotations
 
+import functools
+
 import mujoco
 import numpy as np
-import numpy.typing as npt
 
 from vla_policy.embodiment import Camera
 from vla_policy.errors import VlaError
-
-Image = npt.NDArray[np.uint8]
+from vla_policy.types import Image
 
 MAX_GEOMS = 400
+
+
+@functools.cache
+def _context() -> mujoco.GLContext:
+    """The process's OpenGL context; images are drawn into buffers of their own, so its size does not matter."""
+    return mujoco.GLContext(16, 16)
+
+
+def make_current() -> None:
+    """Let OpenGL calls of this thread go to the process's context.
+
+    Raises:
+        VlaError: OpenGL cannot be started here.
+    """
+    try:
+        _context().make_current()
+    except Exception as error:  # MuJoCo raises whatever its backend does
+        raise VlaError(
+            f"off-screen OpenGL does not start ({error}); install it with apt-get install libosmesa6 (or libegl1), or "
+            "choose another with MUJOCO_GL=osmesa or egl"
+        ) from error
 
 
 class CameraRenderer:
     """Draws one model's cameras; worlds that share the model's structure may differ in every visual field."""
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
-        """Upload `model` to a context of its own.
+        """Upload `model` to the process's context.
 
         Raises:
             VlaError: OpenGL cannot be started here.
         """
-        try:
-            self._context = mujoco.GLContext(width, height)
-            self._context.make_current()
-            self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        except Exception as error:  # MuJoCo raises whatever its backend does
-            raise VlaError(
-                f"off-screen OpenGL does not start ({error}); install it with apt-get install libosmesa6 (or libegl1), "
-                "or choose another with MUJOCO_GL=osmesa or egl"
-            ) from error
+        make_current()
+        self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_resizeOffscreen(width, height, self._drawing)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
         self._option = mujoco.MjvOption()
@@ -46,11 +59,16 @@ class CameraRenderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
 
-    def render(
-        self, model: mujoco.MjModel, data: mujoco.MjData, cameras: tuple[Camera, ...], out_CHW3: Image
-    ) -> None:
-        """Draw every camera of one world into `out_CHW3`; `data` needs its kinematics up to date."""
-        self._context.make_current()
+    def render(self, model: mujoco.MjModel, data: mujoco.MjData, cameras: tuple[Camera, ...], out_CHW3: Image) -> None:
+        """Draw every camera of one world into `out_CHW3`.
+
+        Args:
+            model: The world's own copy of the model.
+            data: Its kinematics must be up to date.
+            cameras: To draw, in this order.
+            out_CHW3: Filled.
+        """
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
         self._camera.fixedcamid = model.camera(cameras[0].name).id
         mujoco.mjv_updateScene(
             model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
@@ -63,6 +81,6 @@ class CameraRenderer:
             out_CHW3[index] = self._pixels[::-1]
 
     def close(self) -> None:
-        """Free the context."""
+        """Free what was uploaded."""
+        make_current()
         self._drawing.free()
-        self._context.free()

@@ -1,8 +1,8 @@
 """The one door to the motors: every command passes here, in simulation and in the process that writes to the bus.
 
 Order of the checks: finite, shape, position, velocity, acceleration, then arm-to-arm and arm-to-table distance of the
-commanded posture in the twin. Limits are clamped; what is not a number, has the wrong shape or comes too near is
-refused, and the arm holds its previous command.
+commanded posture in the twin. Limits are clamped; what is not a number or comes too near is refused, and the arm
+holds its previous command.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from piper_twin.arm import CONTACT_GROUP
+from piper_twin.arm import CONTACT_GROUP, VISUAL_GROUP
 from piper_twin.cell import empty_cell
 from piper_twin.robot import ARMS, DOF
 from vla_policy.embodiment import Embodiment
+from vla_policy.errors import VlaError
 
 Array = npt.NDArray[np.float64]
 
@@ -41,7 +42,8 @@ def limit_command(
 
     Args:
         target: Wanted joint positions [rad], grippers [m], shape (..., num_joints).
-        previous: Last command sent, same shape.
+        previous: Last command sent, same shape. Where it is beyond a position limit the command comes back no faster
+            than the other limits allow.
         velocity: Velocity of the last command [rad/s], [m/s], same shape.
         embodiment: Owner of the limits.
         dt: Time since `previous` [s].
@@ -52,19 +54,21 @@ def limit_command(
     lower, upper, max_velocity, max_acceleration = limits_of(embodiment)
     distance = np.clip(target, lower, upper) - previous
     wanted = follow(distance, velocity, max_velocity, max_acceleration, dt)
-    command = np.clip(previous + wanted * dt, lower, upper)
+    command = np.clip(previous + wanted * dt, np.minimum(lower, previous), np.maximum(upper, previous))
     return command, (command - previous) / dt
 
 
 def follow(distance: Array, velocity: Array, max_velocity: Array, max_acceleration: Array, dt: float) -> Array:
     """Velocity for the next period that closes `distance` in the shortest time without overshoot.
 
-    The largest velocity from which it is still possible to stop at the target, braking by `a dt` each period, is
-    `a dt (sqrt(1/4 + 2 d / (a dt^2)) - 1/2)` for a distance `d` (the discrete form of `sqrt(2 a d)`).
+    Braking by `s = a dt` each period from a speed between `m s` and `(m + 1) s` takes `m` more periods, so the largest
+    speed that still stops at a distance `d` is `d / ((m + 1) dt) + m s / 2`, with `m` the largest whole number for
+    which `m (m + 1) / 2 s dt <= d` (the discrete form of `sqrt(2 a d)`).
     """
     step = max_acceleration * dt
-    brake = step * (np.sqrt(0.25 + 2.0 * np.abs(distance) / (step * dt)) - 0.5)
-    speed = np.minimum(np.minimum(np.abs(distance) / dt, max_velocity), brake)
+    periods = np.floor(np.sqrt(0.25 + 2.0 * np.abs(distance) / (step * dt)) - 0.5)
+    brake = np.abs(distance) / ((periods + 1.0) * dt) + 0.5 * periods * step
+    speed = np.minimum(max_velocity, brake)
     return np.clip(np.sign(distance) * speed, velocity - step, velocity + step)
 
 
@@ -75,32 +79,68 @@ def limits_of(embodiment: Embodiment) -> tuple[Array, Array, Array, Array]:
     return lower, upper, max_velocity, max_acceleration
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Approach:
+    """A pair of geoms that came too near."""
+
+    excess: float
+    """How much nearer than allowed [m]."""
+    reason: str
+
+
 class DistanceGuard:
     """Measures how near a posture of both arms comes to the other arm and to the table, in the twin's geometry."""
 
     def __init__(self, config: GuardConfig | None = None) -> None:
         """Compile the empty cell once; `config` defaults to `GuardConfig()`."""
-        config = config or GuardConfig()
         spec = empty_cell()
-        for geom in spec.geoms:
+        for geom in list(spec.geoms):
             geom.contype = geom.conaffinity = 0
-        _add_pairs(spec, config)
+            if geom.group == VISUAL_GROUP:
+                spec.delete(geom)
+        _deepen(spec.geom("table"))
+        _add_pairs(spec, config or GuardConfig())
         self._model = spec.compile()
         self._data = mujoco.MjData(self._model)
         self._qpos = np.array([_qpos_addresses(self._model, arm) for arm in ARMS])  # (arms, 8)
 
-    def violation(self, command: Array) -> str | None:
-        """What comes too near when the arms stand at `command` (num_joints,); None when all is clear."""
-        arms = command.reshape(len(ARMS), DOF)
+    def violation(self, command: Array, previous: Array | None = None) -> str | None:
+        """What comes too near when the arms stand at `command`; None when all is clear.
+
+        Args:
+            command: Joint positions [rad], [m], shape (num_joints,).
+            previous: Where the arms stand now. If that is too near already, a command that is no worse is let through,
+                or the arms could never leave.
+        """
+        worst = self._worst(command)
+        if worst is None:
+            return None
+        before = None if previous is None else self._worst(previous)
+        return worst.reason if before is None or worst.excess > before.excess else None
+
+    def _worst(self, posture: Array) -> Approach | None:
+        arms = posture.reshape(len(ARMS), DOF)
         fingers = arms[:, 6:] / 2.0
         self._data.qpos[self._qpos] = np.concatenate([arms[:, :6], fingers, fingers], axis=1)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_collision(self._model, self._data)
         if self._data.ncon == 0:
             return None
-        contact = self._data.contact[0]
+        contact = max(self._data.contact, key=_excess)
         names = [self._model.geom(int(geom)).name for geom in contact.geom]
-        return f"{names[0]} comes within {contact.dist * 1000:.0f} mm of {names[1]}"
+        one, other = sorted(names, key="table".__eq__)
+        return Approach(_excess(contact), f"{one} comes within {contact.dist * 1000:.0f} mm of {other}")
+
+
+def _excess(contact: mujoco.MjContact) -> float:
+    return contact.includemargin - contact.dist
+
+
+def _deepen(table: mujoco.MjsGeom) -> None:
+    """Let the table reach down to the floor: below it is as forbidden as within, and deeper is always worse."""
+    top = table.pos[2] + table.size[2]
+    table.size[2] = 0.5
+    table.pos[2] = top - 0.5
 
 
 def _add_pairs(spec: mujoco.MjSpec, config: GuardConfig) -> None:
@@ -128,7 +168,9 @@ class Guard:
         self._embodiment = embodiment
         self._distance = DistanceGuard(config)
 
-    def filter(self, target: Array, previous: Array, velocity: Array, dt: float) -> tuple[Array, Array, list[str | None]]:
+    def filter(
+        self, target: Array, previous: Array, velocity: Array, dt: float
+    ) -> tuple[Array, Array, list[str | None]]:
         """Turn wanted joint positions into commands that may be sent.
 
         Args:
@@ -140,14 +182,25 @@ class Guard:
         Returns:
             Commands, their velocities, and for each robot why its target was refused (None: it was not). A refused
             robot holds `previous`.
+
+        Raises:
+            VlaError: an array has another shape.
         """
-        finite = np.isfinite(target).all(axis=-1)
+        expected = (len(previous), self._embodiment.num_joints)
+        for name, array in (("target", target), ("previous", previous), ("velocity", velocity)):
+            if array.shape != expected:
+                raise VlaError(f"{name} has shape {array.shape}; hand over one row of joints a robot, {expected}")
+        finite = np.all(np.isfinite(target), axis=1)
         command, new_velocity = limit_command(
             np.where(finite[:, None], target, previous), previous, velocity, self._embodiment, dt
         )
         reasons: list[str | None] = []
         for row in range(len(target)):
-            reason = self._distance.violation(command[row]) if finite[row] else "the command is not a finite number"
+            reason = (
+                self._distance.violation(command[row], previous[row])
+                if finite[row]
+                else "the command is not a finite number"
+            )
             if reason is not None:
                 command[row], new_velocity[row] = previous[row], 0.0
             reasons.append(reason)

@@ -98,9 +98,7 @@ class Variation:
     """Of 255."""
 
 
-def draw_variation(
-    level: Randomization, model: mujoco.MjModel, colours: Array, rng: np.random.Generator
-) -> Variation:
+def draw_variation(level: Randomization, model: mujoco.MjModel, colours: Array, rng: np.random.Generator) -> Variation:
     """Draw one world's variation; the same generator state always gives the same world.
 
     Args:
@@ -168,9 +166,11 @@ def _draw_cameras(level: Randomization, model: mujoco.MjModel, rng: np.random.Ge
 
 
 def _draw_bodies(level: Randomization, model: mujoco.MjModel, rng: np.random.Generator) -> dict[str, Array]:
-    is_object = np.zeros(model.nbody, dtype=bool)
-    objects = model.geom_group == OBJECT_GROUP
-    is_object[model.geom_bodyid[objects]] = True
+    # Objects are what hangs on a free joint; some of their geoms are felt but not drawn, so the group does not tell.
+    is_free = np.zeros(model.nbody, dtype=bool)
+    is_free[model.jnt_bodyid[model.jnt_type == mujoco.mjtJoint.mjJNT_FREE]] = True
+    is_object = is_free[model.body_rootid]
+    objects = is_object[model.geom_bodyid]
     scale = np.where(is_object, 1.0 + rng.uniform(-level.mass, level.mass, model.nbody), 1.0)
     friction = model.geom_friction.copy()
     friction[objects, 0] *= 1.0 + rng.uniform(-level.friction, level.friction, int(objects.sum()))

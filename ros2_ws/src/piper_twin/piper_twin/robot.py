@@ -86,9 +86,7 @@ LINK_INERTIAS: dict[str, Inertia] = {
         0.50, (-0.020274, -0.133915, -0.000459), (4.650e-3, 2.446e-4, 4.631e-3, -3.00e-4, 5.1e-6, 3.12e-5)
     ),
     "link4": Inertia(0.38, (-9.67e-5, 8.76e-4, -0.004969), (1.753e-4, 1.803e-4, 1.545e-4, -5.7e-7, -1.02e-6, 6.8e-6)),
-    "link5": Inertia(
-        0.383, (-4.1e-5, -0.056649, -0.003721), (4.273e-4, 1.798e-4, 4.141e-4, 8.3e-7, 1.3e-7, 7.05e-5)
-    ),
+    "link5": Inertia(0.383, (-4.1e-5, -0.056649, -0.003721), (4.273e-4, 1.798e-4, 4.141e-4, 8.3e-7, 1.3e-7, 7.05e-5)),
     "link6": Inertia(0.007, (-8.8e-5, 9e-6, -0.002), (5.7e-7, 5.7e-7, 1.07e-6, 0.0, 0.0, 0.0)),
     "gripper": Inertia(0.45, (-1.84e-4, 8.1e-5, 0.032144), (4.644e-4, 2.495e-4, 3.944e-4, -3.5e-7, 4.7e-6, 1.1e-6)),
     "finger": Inertia(0.025, (6.5e-4, -0.049193, 0.009723), (1.085e-5, 5.44e-6, 1.419e-5, 3.3e-7, -5e-8, 1.76e-6)),
@@ -114,9 +112,9 @@ class Actuator:
     kp: float
     """[N m/rad] or [N/m]."""
     damping: float
-    """Of servo and joint together, [N m s/rad] or [N s/m]."""
+    """Of the servo, [N m s/rad] or [N s/m]."""
     force: float
-    """Largest torque [N m] or force [N]; wire ranges of the motor messages [CAN]."""
+    """Largest torque [N m] or force [N], gravity's share included; wire ranges of the motor messages [CAN]."""
     armature: float
     """[kg m^2] or [kg]."""
 
@@ -129,7 +127,12 @@ JOINT_ACTUATORS: tuple[Actuator, ...] = (
     Actuator(60.0, 2.5, 8.0, 0.02),
     Actuator(30.0, 1.2, 8.0, 0.01),
 )
-FINGER_ACTUATOR = Actuator(1500.0, 40.0, 20.0, 0.05)
+FINGER_ACTUATOR = Actuator(1500.0, 0.0, 20.0, 0.05)
+JOINT_DAMPING = 1.0
+"""Of each joint's bearing and gear [N m s/rad] [I]."""
+FINGER_DAMPING = 45.0
+"""Of each finger's rail and the servo together [N s/m] [I]; in the joint, because a servo that saturates at its force
+loses its own damping, and so light a finger then chatters without ever arriving."""
 
 ARMS: tuple[str, ...] = ("left", "right")
 """Order of the arms in state and action vectors."""

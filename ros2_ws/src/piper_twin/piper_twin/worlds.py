@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import mujoco
 import mujoco.rollout
 import numpy as np
 import numpy.typing as npt
 
-from piper_twin.camera_renderer import CameraRenderer
-from piper_twin.cell import TIMESTEP, empty_cell
+from piper_twin.camera_renderer import CameraRenderer, make_current
+from piper_twin.cell import TIMESTEP
+from piper_twin.command_line import CommandLine, arrive
+from piper_twin.compiled_task import STATE, CompiledTask, compiled_task
 from piper_twin.episode import Episode
 from piper_twin.guard import Guard
+from piper_twin.pixels import add_noise, average_down
 from piper_twin.randomization import Variation, draw_variation, find_level
-from piper_twin.robot import ARMS, CONTROL_PERIOD, DOF, DUAL_PIPER, HOME, arm_slice
-from piper_twin.task import Placement, Readings, Task
-from piper_twin.tasks import find_task
+from piper_twin.robot import ARMS, CONTROL_PERIOD, DUAL_PIPER, HOME
+from piper_twin.task import Readings
 from vla_policy.errors import VlaError
 from vla_policy.types import Image
 
@@ -33,10 +34,10 @@ SUBSTEPS = round(CONTROL_PERIOD / TIMESTEP)
 """Physics steps a control period."""
 SETTLE_STEPS = 25
 """Physics steps from the drawn start to the first observation, so that objects lie still."""
-MAX_DELAY = 40
-"""Longest command latency that can be simulated [physics steps]."""
 
-_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
+_CAMERA_SIZE = DUAL_PIPER.cameras[0].height
+_RAMP = (np.arange(1, SUBSTEPS + 1) / SUBSTEPS)[None, :, None]
+"""A servo's target moves evenly from one command to the next."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +46,16 @@ class TwinConfig:
 
     randomization: str = "off"
     """off, standard or wide."""
-    image_size: int | None = None
-    """Side of the square images handed out [px], averaged down from the embodiment's own size; None: that size."""
+    image_size: int = _CAMERA_SIZE
+    """Side of the square images handed out [px], averaged down from the embodiment's own size."""
     images: bool = True
     """False: physics only, observations carry empty images."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        find_level(self.randomization)
+        if self.image_size < 1 or _CAMERA_SIZE % self.image_size:
+            raise VlaError(f"image_size {self.image_size} does not divide the cameras' {_CAMERA_SIZE} px")
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,16 +70,15 @@ class World:
     state: Array
     command: Array
     velocity: Array
-    delayed: Array
-    """Controls sent but not yet arrived, shape (MAX_DELAY, 14)."""
-    gripper: Array
-    """Where the lagging grippers are told to be [m], shape (2,)."""
+    line: CommandLine
     start: Array
     """Sensor values at the start."""
     sensors: Array
-    """Sensor values now."""
+    """Sensor values at the last physics step: 4 ms before `state`, about the age of what an arm reports at 200 Hz."""
     image_rng: np.random.Generator
     steps: int = 0
+    broken: bool = False
+    """Physics broke down: nothing that happens from here on counts."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,67 +100,20 @@ class ChunkOutcome:
     """For each world, whether each signal of its task was seen during the steps that count."""
 
 
-class CompiledTask:
-    """A task's model, compiled once a process, and where its sensors stand."""
-
-    def __init__(self, task: Task) -> None:
-        """Compile the cell with the task's objects."""
-        spec = empty_cell()
-        task.add_objects(spec)
-        self.task = task
-        self.model = spec.compile()
-        self.data = mujoco.MjData(self.model)
-        self.state_size = mujoco.mj_stateSize(self.model, _STATE)
-        self.layout = {
-            self.model.sensor(i).name: slice(
-                int(self.model.sensor_adr[i]), int(self.model.sensor_adr[i] + self.model.sensor_dim[i])
-            )
-            for i in range(self.model.nsensor)
-        }
-        joints = [self.layout[name].start for name in DUAL_PIPER.joint_names]
-        self.joint_columns = np.array(joints)
-
-    def start_state(self, placements: Mapping[str, Placement], joints: Array) -> Array:
-        """Physics state with the objects at `placements` and the arms at `joints` (14,)."""
-        mujoco.mj_resetData(self.model, self.data)
-        for arm in ARMS:
-            values = joints[arm_slice(arm)]
-            for number in range(6):
-                self.data.joint(f"{arm}_joint{number + 1}").qpos = values[number]
-            for number in (1, 2):
-                self.data.joint(f"{arm}_finger{number}").qpos = values[6] / 2.0
-        for body, place in placements.items():
-            half = place.yaw / 2.0
-            self.data.joint(body).qpos = (place.x, place.y, place.z, np.cos(half), 0.0, 0.0, np.sin(half))
-        state = np.empty(self.state_size)
-        mujoco.mj_getState(self.model, self.data, state, _STATE)
-        return state
-
-
-@functools.lru_cache(maxsize=None)
-def compiled_task(name: str) -> CompiledTask:
-    """The compiled task of that name; one a process."""
-    return CompiledTask(find_task(name))
-
-
 class WorldBatch:
     """A fixed number of slots, each holding one world at a time."""
 
-    def __init__(self, num_slots: int, config: TwinConfig, num_threads: int = 1) -> None:
-        """Slots are empty until `reset`; `num_threads` step physics."""
-        self._config = config
+    def __init__(self, num_slots: int, config: TwinConfig) -> None:
+        """Slots are empty until `reset`."""
         self._level = find_level(config.randomization)
         self._worlds: list[World | None] = [None] * num_slots
-        self._models: list[dict[str, mujoco.MjModel]] = [{} for _ in range(num_slots)]
         self._renderers: dict[str, CameraRenderer] = {}
         self._guard = Guard(DUAL_PIPER)
-        self._rollout = mujoco.rollout.Rollout(nthread=num_threads)
-        self._num_threads = max(1, num_threads)
-        self._camera_size = DUAL_PIPER.cameras[0].height
-        self.image_size = config.image_size or self._camera_size
-        if self._camera_size % self.image_size:
-            raise VlaError(f"image_size {self.image_size} does not divide the cameras' {self._camera_size} px")
-        self._frame = np.empty((len(DUAL_PIPER.cameras), self._camera_size, self._camera_size, 3), dtype=np.uint8)
+        self._rollout = mujoco.rollout.Rollout()
+        self.image_size = config.image_size
+        self._frame = np.empty((len(DUAL_PIPER.cameras), _CAMERA_SIZE, _CAMERA_SIZE, 3), dtype=np.uint8)
+        # A world that breaks down is reported as dropped; MuJoCo would also write a log into the current folder.
+        mujoco.set_mju_user_warning(_ignore)
 
     def world(self, slot: int) -> World:
         """The world in a slot that has been reset."""
@@ -175,7 +134,8 @@ class WorldBatch:
     def _make_world(self, slot: int, episode: Episode) -> World:
         compiled = compiled_task(episode.task)
         scene = compiled.task.scene(episode.generator("scene"))
-        model = self._models[slot].setdefault(episode.task, copy.copy(compiled.model))
+        before = self._worlds[slot]
+        model = before.model if before and before.compiled is compiled else copy.copy(compiled.model)
         colours = compiled.model.geom_rgba.copy()
         for geom, colour in scene.colours.items():
             colours[compiled.model.geom(geom).id, :3] = colour
@@ -192,8 +152,7 @@ class WorldBatch:
             state=compiled.start_state(scene.placements, command + variation.joint_offset),
             command=command,
             velocity=np.zeros_like(command),
-            delayed=np.repeat(command[None], MAX_DELAY, axis=0),
-            gripper=command.reshape(len(ARMS), DOF)[:, 6].copy(),
+            line=CommandLine(command, variation),
             start=np.zeros(compiled.model.nsensordata),
             sensors=np.zeros(compiled.model.nsensordata),
             image_rng=episode.generator("image_noise"),
@@ -218,33 +177,30 @@ class WorldBatch:
         previous = np.stack([world.command for world in worlds])
         velocity = np.stack([world.velocity for world in worlds])
         ramps = []
-        ramp = (np.arange(1, SUBSTEPS + 1) / SUBSTEPS)[None, :, None]
         for k in range(actions_BKA.shape[1]):
             command, velocity, reasons = self._guard.filter(actions_BKA[:, k], previous, velocity, CONTROL_PERIOD)
             refused += np.array([reason is not None for reason in reasons])
-            ramps.append(previous[:, None] + (command - previous)[:, None] * ramp)
+            ramps.append(previous[:, None] + (command - previous)[:, None] * _RAMP)
             sent[:, k] = previous = command
-        controls = np.concatenate(ramps, axis=1)
         for row, world in enumerate(worlds):
-            world.command, world.velocity = previous[row], velocity[row]
-            controls[row] = _arrive(world, controls[row])
-        return sent, refused, controls
+            world.command, world.velocity = previous[row].copy(), velocity[row].copy()
+        return sent, refused, arrive([world.line for world in worlds], np.concatenate(ramps, axis=1))
 
     def _simulate(self, worlds: list[World], controls: Array) -> list[Array]:
         """Step each world through its controls (B, T, 14); returns each world's sensors (T, num_sensors)."""
         sensors: list[Array] = [np.empty(0)] * len(worlds)
         for compiled in {id(world.compiled): world.compiled for world in worlds}.values():
             rows = [row for row, world in enumerate(worlds) if world.compiled is compiled]
-            datas = [compiled.data] + [mujoco.MjData(compiled.model) for _ in range(self._num_threads - 1)]
-            states, readings = self._rollout.rollout(
-                [worlds[row].model for row in rows],
-                datas,
-                np.stack([worlds[row].state for row in rows]),
-                np.ascontiguousarray(controls[rows]),
-            )
+            before = np.stack([worlds[row].state for row in rows])
+            models = [worlds[row].model for row in rows]
+            states, readings = self._rollout.rollout(models, compiled.data, before, controls[rows])
+            # Where physics breaks down MuJoCo starts the world over, and the rollout ends: its clock is behind.
+            late = before[:, 0] + controls.shape[1] * TIMESTEP - states[:, -1, 0] > 0.5 * TIMESTEP
+            broken = late | ~np.isfinite(states[:, -1]).all(axis=1)
             for index, row in enumerate(rows):
-                worlds[row].state = states[index, -1].copy()
-                worlds[row].sensors = readings[index, -1].copy()
+                world = worlds[row]
+                world.state, world.sensors = states[index, -1].copy(), readings[index, -1].copy()
+                world.broken |= bool(broken[index])
                 sensors[row] = readings[index]
         return sensors
 
@@ -257,11 +213,12 @@ class WorldBatch:
         signals = []
         for row, world in enumerate(worlds):
             task = world.compiled.task
-            at_steps = sensors[row][SUBSTEPS - 1 :: SUBSTEPS][: task.horizon - world.steps]
+            num_left = 0 if world.broken else task.horizon - world.steps
+            at_steps = sensors[row][SUBSTEPS - 1 :: SUBSTEPS][:num_left]
             now, start = Readings(world.compiled.layout, at_steps), Readings(world.compiled.layout, world.start)
-            dropped[row] = not np.isfinite(world.state).all()
+            dropped[row] = world.broken
             hits = np.flatnonzero(task.success(now, start))
-            success[row] = len(hits) > 0 and not dropped[row]
+            success[row] = len(hits) > 0
             steps[row] = hits[0] + 1 if success[row] else len(at_steps)
             world.steps += int(steps[row])
             done[row] = success[row] or dropped[row] or world.steps >= task.horizon
@@ -282,54 +239,33 @@ class WorldBatch:
             world = self.world(slot)
             out_BS[row] = world.sensors[world.compiled.joint_columns] - world.variation.joint_offset
 
-    def images(self, slots: Sequence[int], out_BCHW3: Image) -> None:
-        """Camera images of each slot into `out_BCHW3` (len(slots), cameras, image_size, image_size, 3)."""
-        for row, slot in enumerate(slots):
+    def images(self, slots: Sequence[int], out: Sequence[Image] | Image) -> None:
+        """Camera images of each slot into its entry of `out` (cameras, image_size, image_size, 3)."""
+        make_current()
+        for slot, image in zip(slots, out, strict=True):
             world = self.world(slot)
             self._draw(world)
-            if world.variation.image_noise > 0.0:
-                noise = world.image_rng.normal(0.0, world.variation.image_noise, self._frame.shape)
-                self._frame[:] = np.clip(self._frame + noise, 0, 255)
-            out_BCHW3[row] = average_down(self._frame, self.image_size)
+            frame, deviation = self._frame, world.variation.image_noise
+            if deviation > 0.0:
+                frame = add_noise(frame, deviation, world.image_rng)
+            image[:] = average_down(frame, self.image_size)
 
     def _draw(self, world: World) -> None:
         name = world.compiled.task.name
         if name not in self._renderers:
-            self._renderers[name] = CameraRenderer(world.compiled.model, self._camera_size, self._camera_size)
+            self._renderers[name] = CameraRenderer(world.compiled.model, _CAMERA_SIZE, _CAMERA_SIZE)
         data = world.compiled.data
-        mujoco.mj_setState(world.model, data, world.state, _STATE)
+        mujoco.mj_setState(world.model, data, world.state, STATE)
         mujoco.mj_kinematics(world.model, data)
-        mujoco.mj_comPos(world.model, data)
         mujoco.mj_camlight(world.model, data)
         self._renderers[name].render(world.model, data, DUAL_PIPER.cameras, self._frame)
 
     def close(self) -> None:
-        """Free threads and OpenGL contexts."""
+        """Free what was uploaded to OpenGL."""
         self._rollout.close()
         for renderer in self._renderers.values():
             renderer.close()
 
 
-def average_down(images: Image, size: int) -> Image:
-    """Square images (..., H, H, 3) as (..., size, size, 3), each pixel the mean of a block of `H / size` squared."""
-    factor = images.shape[-2] // size
-    if factor == 1:
-        return images
-    rows = sum(images[..., offset::factor, :, :].astype(np.uint16) for offset in range(factor))
-    blocks = sum(rows[..., offset::factor, :] for offset in range(factor))
-    return ((blocks + factor * factor // 2) // (factor * factor)).astype(np.uint8)
-
-
-def _arrive(world: World, sent: Array) -> Array:
-    """Controls (T, 14) as they arrive at the servos: late, with lagging grippers, and off by the joints' zero error."""
-    delay = min(MAX_DELAY, round(world.variation.latency / TIMESTEP))
-    queue = np.concatenate([world.delayed, sent])
-    world.delayed = queue[-MAX_DELAY:]
-    arrived = queue[MAX_DELAY - delay : MAX_DELAY - delay + len(sent)] + world.variation.joint_offset
-    if world.variation.gripper_lag > TIMESTEP:
-        share = TIMESTEP / world.variation.gripper_lag
-        columns = [arm_slice(arm).stop - 1 for arm in ARMS]
-        for row in arrived:
-            world.gripper += share * (row[columns] - world.gripper)
-            row[columns] = world.gripper
-    return arrived
+def _ignore(warning: str) -> None:
+    del warning

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vla_policy.errors import VlaError
+
 FORGETTING = 0.98
 """Weight that remains of an outcome after the next group of its task."""
 FLOOR = 0.1
@@ -27,6 +29,11 @@ class TaskAllocator:
     """True: all tasks alike, as the paper does."""
     successes: dict[str, float] = dataclasses.field(default_factory=dict)
     failures: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse lists from which no task can be drawn."""
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise VlaError(f"tasks are {list(self.tasks)}; name at least one, and each once")
 
     def update(self, task: str, rewards: Sequence[float]) -> None:
         """Learn from the outcomes of one group."""

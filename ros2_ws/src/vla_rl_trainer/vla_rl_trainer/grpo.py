@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vla_rl_trainer.config_checks import require_above, require_at_most
+
 Array = npt.NDArray[np.float64]
 
 
@@ -27,6 +29,11 @@ class LossConfig:
     clip_high: float = 0.28
     """Ratios above 1 + clip_high get no gradient when the advantage is positive."""
 
+    def __post_init__(self) -> None:
+        """Refuse ranges that hold no ratio of 1 in their middle."""
+        require_above(self, 0.0, "clip_low", "clip_high")
+        require_at_most(self, 1.0, "clip_low")
+
 
 def group_advantages(rewards: npt.ArrayLike) -> Array:
     """Advantages of one group: (reward - mean) / (unbiased standard deviation + 1e-6).
@@ -35,12 +42,13 @@ def group_advantages(rewards: npt.ArrayLike) -> Array:
         rewards: One a trajectory, shape (group_size,), at least two.
     """
     values = np.asarray(rewards, dtype=np.float64)
+    assert len(values) > 1, "one trajectory has nothing to be compared with"
     return (values - values.mean()) / (values.std(ddof=1) + 1e-6)
 
 
 def is_informative(rewards: npt.ArrayLike, lower: float = 0.1, upper: float = 0.9) -> bool:
     """Whether a group's success rate lies within the bounds, both inclusive: outside, advantages carry no signal."""
-    return lower <= float(np.mean(rewards)) <= upper
+    return lower <= float(np.asarray(rewards, dtype=np.float64).mean()) <= upper
 
 
 def token_weights(steps_C: npt.ArrayLike, chunk_length: int) -> npt.NDArray[np.float32]:
@@ -73,10 +81,10 @@ def clipped_loss(
         config: The clip range.
 
     Returns:
-        The loss and sums for `approx_kl` and `clipfrac`, weighted as the loss.
+        The loss, and sums for `approx_kl` and `clipfrac`, weighted as the loss.
     """
     log_ratio = log_probs - old_log_probs
-    # exp() of an absurd ratio would poison the batch through 0 * inf; the clip is long since active there.
+    # exp() of an absurd ratio would poison the batch through 0 * inf; nothing can be learnt from such a token.
     ratio = torch.exp(log_ratio.clamp(-20.0, 20.0))
     unclipped = -advantages * ratio
     clipped = -advantages * ratio.clamp(1.0 - config.clip_low, 1.0 + config.clip_high)

@@ -7,6 +7,7 @@ The order of everything is fixed by the arguments, never by which worker answers
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 
 from piper_twin.episode import Episode
+from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer.allocation import TaskAllocator
+from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.envs.vector_env import Observations, VectorEnv
 from vla_rl_trainer.grpo import is_informative
 from vla_rl_trainer.trajectory import Group, Trajectory
@@ -58,7 +61,8 @@ def run_episodes(
             trajectory.signals.update(name for name, happened in outcome.signals[row].items() if happened)
             seen[slot] = (after.images_BCHW3[row], after.state_BS[row], after.instructions[row])
             if outcome.done_B[row]:
-                trajectory.success, trajectory.dropped = bool(outcome.success_B[row]), bool(outcome.dropped_B[row])
+                trajectory.dropped = bool(outcome.dropped_B[row])
+                trajectory.success = bool(outcome.success_B[row]) and not trajectory.dropped
                 del running[slot]
                 waiting.extend(on_finished(trajectory))
 
@@ -79,9 +83,7 @@ def greedy(policy: VlaPolicy) -> Decide:
 
     def decide(observations: Observations, trajectories: Sequence[Trajectory]) -> np.ndarray:
         del trajectories
-        inputs = policy.inputs_from_arrays(
-            observations.images_BCHW3, observations.state_BS, observations.instructions
-        )
+        inputs = policy.inputs_from_arrays(observations.images_BCHW3, observations.state_BS, observations.instructions)
         return policy.act(inputs, observations.state_BS)
 
     return decide
@@ -91,9 +93,7 @@ def sampling(policy: VlaPolicy, temperature: float, generator: torch.Generator) 
     """Decide by sampling every action token, and keep in the trajectories what the learner needs."""
 
     def decide(observations: Observations, trajectories: Sequence[Trajectory]) -> np.ndarray:
-        inputs = policy.inputs_from_arrays(
-            observations.images_BCHW3, observations.state_BS, observations.instructions
-        )
+        inputs = policy.inputs_from_arrays(observations.images_BCHW3, observations.state_BS, observations.instructions)
         sampled = policy.sample(inputs, observations.state_BS, temperature, generator)
         kept = inputs.to("cpu")
         indices, log_probs = sampled.indices_BKA.cpu(), sampled.log_probs_BKA.cpu()
@@ -117,6 +117,23 @@ class GroupConfig:
     """Run half of a group first; if all of that half agree, stop the group: it would most likely be dropped."""
     max_groups: int = 512
     """Groups started in one step at most; a step that needs more goes on with what it has, and says so."""
+    carry_surplus: bool = True
+    """Informative groups beyond the number asked for open the next step; the paper throws them away."""
+
+    def __post_init__(self) -> None:
+        """Refuse groups that could never be kept."""
+        require_at_least(self, 2, "group_size")
+        require_at_least(self, 1, "max_groups")
+        if not 0.0 <= self.lower_bound <= self.upper_bound <= 1.0:
+            raise VlaError(
+                f"bounds {self.lower_bound} and {self.upper_bound} keep no group; "
+                "give 0 <= lower_bound <= upper_bound <= 1"
+            )
+
+    @property
+    def first_part(self) -> int:
+        """Members that are run before it is decided whether the others are."""
+        return max(2, self.group_size // 2) if self.stop_decided else self.group_size
 
 
 @dataclasses.dataclass(slots=True)
@@ -124,17 +141,34 @@ class CollectStatistics:
     """What one collection cost and threw away."""
 
     num_groups: int = 0
+    """Groups started."""
+    num_surplus: int = 0
+    """Groups kept from the step before."""
     num_episodes: int = 0
+    """Episodes that count; dropped ones do not."""
     num_successes: int = 0
+    num_first_episodes: int = 0
+    """Episodes of first parts; later ones are run in groups that turned out mixed, and say less of the policy."""
+    num_first_successes: int = 0
     num_steps: int = 0
+    """Control steps simulated for them, and for dropped ones."""
     num_chunks: int = 0
     num_stopped: int = 0
     """Groups stopped after their first half."""
     num_all_solved: int = 0
     num_all_failed: int = 0
+    num_outside_bounds: int = 0
+    """Mixed groups with too low or too high a success rate."""
+    num_lost: int = 0
+    """Groups of which a broken simulation left fewer than two members."""
     num_dropped_episodes: int = 0
     """Episodes lost to a broken simulation."""
     hit_group_limit: bool = False
+
+    @property
+    def success_rate(self) -> float:
+        """Of the policy on the worlds drawn, whether their groups were kept or stopped; NaN when nothing ran."""
+        return self.num_first_successes / self.num_first_episodes if self.num_first_episodes else math.nan
 
 
 class GroupCollector:
@@ -151,38 +185,41 @@ class GroupCollector:
         self.surplus: list[Group] = []
         """Informative groups beyond the number asked for; they open the next collection."""
 
-    def collect(self, decide: Decide, num_groups: int, rng: np.random.Generator) -> tuple[list[Group], CollectStatistics]:
+    def collect(
+        self, decide: Decide, num_groups: int, rng: np.random.Generator, policy_version: int = 0
+    ) -> tuple[list[Group], CollectStatistics]:
         """Run groups until `num_groups` informative ones are there.
 
         Args:
             decide: The sampling policy.
             num_groups: Informative groups wanted.
             rng: Draws the tasks.
+            policy_version: Number of the policy behind `decide`, kept in the groups it samples.
+
+        Returns:
+            The groups, those carried over first, and what they cost.
         """
-        kept = self.surplus
-        statistics = CollectStatistics()
+        kept = list(self.surplus)
+        statistics = CollectStatistics(num_surplus=len(kept[:num_groups]))
         running: dict[Episode, Group] = {}
 
         def start() -> Iterator[Episode]:
             """Start as many groups as are expected to fill the need, no more."""
             room = self._env.num_slots - sum(self._open_members(group) for group in running.values())
-            expected = len(kept) + sum(
-                self._allocator.mixed_chance(episode.task, self._config.group_size) for episode in running
-            )
+            expected = len(kept) + sum(self._chance(group) for group in running.values())
             while expected < num_groups and room > 0 and statistics.num_groups < self._config.max_groups:
                 episode = Episode(self._allocator.draw(rng), self.next_seed, self._split)
                 self.next_seed += 1
                 statistics.num_groups += 1
-                running[episode] = Group(episode)
-                first = self._first_part()
-                room -= first
-                expected += self._allocator.mixed_chance(episode.task, self._config.group_size)
-                yield from [episode] * first
+                running[episode] = Group(episode, policy_version=policy_version)
+                room -= self._config.first_part
+                expected += self._chance(running[episode])
+                yield from [episode] * self._config.first_part
 
         def on_finished(trajectory: Trajectory) -> Sequence[Episode]:
             group = running[trajectory.episode]
             group.trajectories.append(trajectory)
-            self._count(statistics, trajectory)
+            self._count(group, trajectory, statistics)
             follow = self._follow(group, statistics)
             if follow is None:
                 del running[group.episode]
@@ -191,15 +228,18 @@ class GroupCollector:
 
         run_episodes(self._env, decide, start(), on_finished)
         statistics.hit_group_limit = len(kept) < num_groups
-        self.surplus = kept[num_groups:]
+        self.surplus = kept[num_groups:] if self._config.carry_surplus else []
         return kept[:num_groups], statistics
 
-    def _first_part(self) -> int:
-        return self._config.group_size // 2 if self._config.stop_decided else self._config.group_size
+    def _chance(self, group: Group) -> float:
+        """That a running group will be kept, as far as one can tell: all hangs on its first part."""
+        if len(set(group.rewards)) > 1:
+            return 1.0
+        return self._allocator.mixed_chance(group.episode.task, self._config.first_part)
 
     def _open_members(self, group: Group) -> int:
         finished = len(group.trajectories)
-        planned = self._first_part() if finished < self._first_part() else self._config.group_size
+        planned = self._config.first_part if finished < self._config.first_part else self._config.group_size
         return planned - finished
 
     def _follow(self, group: Group, statistics: CollectStatistics) -> list[Episode] | None:
@@ -207,8 +247,8 @@ class GroupCollector:
         finished = len(group.trajectories)
         if finished == self._config.group_size:
             return None
-        if finished == self._first_part():
-            if len(set(group.rewards)) < 2:
+        if finished == self._config.first_part:
+            if len(group.rewards) > 1 and len(set(group.rewards)) == 1:
                 statistics.num_stopped += 1
                 return None
             return [group.episode] * (self._config.group_size - finished)
@@ -216,21 +256,29 @@ class GroupCollector:
 
     def _judge(self, group: Group, kept: list[Group], statistics: CollectStatistics) -> None:
         rewards = group.rewards
-        if not rewards:
-            return
-        self._allocator.update(group.episode.task, rewards)
-        is_complete = len(group.trajectories) == self._config.group_size and len(rewards) > 1
-        if is_complete and is_informative(rewards, self._config.lower_bound, self._config.upper_bound):
+        if rewards:
+            self._allocator.update(group.episode.task, rewards)
+        is_complete = len(group.trajectories) == self._config.group_size
+        if len(rewards) < 2:
+            statistics.num_lost += 1
+        elif is_complete and is_informative(rewards, self._config.lower_bound, self._config.upper_bound):
             kept.append(group)
         elif min(rewards) == 1.0:
             statistics.num_all_solved += 1
         elif max(rewards) == 0.0:
             statistics.num_all_failed += 1
+        else:
+            statistics.num_outside_bounds += 1
 
-    @staticmethod
-    def _count(statistics: CollectStatistics, trajectory: Trajectory) -> None:
-        statistics.num_episodes += 1
-        statistics.num_successes += trajectory.success
+    def _count(self, group: Group, trajectory: Trajectory, statistics: CollectStatistics) -> None:
         statistics.num_steps += trajectory.num_steps
         statistics.num_chunks += len(trajectory.steps)
-        statistics.num_dropped_episodes += trajectory.dropped
+        if trajectory.dropped:
+            statistics.num_dropped_episodes += 1
+            trajectory.forget()
+        else:
+            statistics.num_episodes += 1
+            statistics.num_successes += trajectory.success
+            if len(group.trajectories) <= self._config.first_part:
+                statistics.num_first_episodes += 1
+                statistics.num_first_successes += trajectory.success

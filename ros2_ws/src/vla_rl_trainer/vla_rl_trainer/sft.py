@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,10 +14,15 @@ from torch.nn import functional
 from vla_policy.action_frame import to_frame
 from vla_policy.config import VlaConfig
 from vla_policy.embodiment import Embodiment
+from vla_policy.errors import VlaError
 from vla_policy.inputs import PolicyInputs
 from vla_policy.normalization import DatasetStatistics, Statistics
 from vla_policy.policy import VlaPolicy
+from vla_rl_trainer.config_checks import require_above, require_at_least
 from vla_rl_trainer.dataset import FrameTable
+from vla_rl_trainer.progress import Progress
+from vla_rl_trainer.run_folder import Run
+from vla_rl_trainer.training_state import load_state, save_state
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,12 @@ class SftConfig:
     """Images are moved by up to this many pixels [px of the policy's image]."""
     state_noise: float = 0.02
     """Standard deviation added to the normalised joint state, so that pixels count more than poses."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        require_at_least(self, 1, "num_steps", "batch_size")
+        require_at_least(self, 0.0, "weight_decay", "brightness", "contrast", "colour", "shift", "state_noise")
+        require_above(self, 0.0, "learning_rate", "max_grad_norm")
 
 
 def statistics_of(table: FrameTable, embodiment: Embodiment, config: VlaConfig) -> DatasetStatistics:
@@ -67,48 +79,97 @@ class SftTrainer:
     """Steps through random batches; what batch comes when depends on the seed and the step alone."""
 
     def __init__(self, policy: VlaPolicy, table: FrameTable, config: SftConfig, seed: int) -> None:
-        """Train `policy` in place on `table`."""
+        """Train `policy` in place on `table`.
+
+        Raises:
+            VlaError: the table is empty, or shows other cameras than the policy reads.
+        """
+        if not len(table):
+            raise VlaError("there are no frames to train on; collect demonstrations first")
+        if table.cameras != policy.config.camera_names:
+            raise VlaError(f"the frames show cameras {table.cameras}, the policy reads {policy.config.camera_names}")
         self.policy = policy
         self.step = 0
         self._table = table
-        self._config = config
+        self.config = config
         self._seed = seed
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._gathered: Future[tuple[PolicyInputs, torch.Tensor]] | None = None
+        self._gathered_step = -1
         self.optimizer = torch.optim.AdamW(
             policy.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
         )
 
     def train_step(self) -> dict[str, float]:
-        """One batch; returns its metrics."""
-        config, policy = self._config, self.policy
-        rng = np.random.default_rng([self._seed, self.step])
-        indices = rng.integers(len(self._table), size=config.batch_size)
-        inputs, labels = self._batch(indices)
-        inputs = augment(inputs, config, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        """One batch; returns its metrics. The next batch is gathered meanwhile."""
+        config, policy = self.config, self.policy
+        gathered = self._gathered if self._gathered_step == self.step else None
+        inputs, labels = gathered.result() if gathered else self._gather(self.step)
+        if self.step + 1 < config.num_steps:
+            self._gathered_step, self._gathered = self.step + 1, self._thread.submit(self._gather, self.step + 1)
+        inputs = augment(inputs, config, torch.Generator().manual_seed(_mix(self._seed, self.step)))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.step, config)
+        policy.network.train()
         logits = policy.network(inputs)
         loss = functional.cross_entropy(logits.flatten(0, 2), labels.flatten())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(policy.network.parameters(), config.max_grad_norm)
         self.optimizer.step()
+        policy.network.eval()
         self.step += 1
-        return {"sft/loss": float(loss), "sft/grad_norm": float(norm)}
+        return {"sft/loss": float(loss.detach()), "sft/grad_norm": float(norm)}
 
-    def _batch(self, indices: np.ndarray) -> tuple[PolicyInputs, torch.Tensor]:
+    def _gather(self, step: int) -> tuple[PolicyInputs, torch.Tensor]:
         table, policy = self._table, self.policy
+        indices = np.random.default_rng([self._seed, step]).integers(len(table), size=self.config.batch_size)
         states = table.state_NS[indices]
         inputs = policy.inputs_from_arrays(table.images_NCHW3[indices], states, table.instructions_of(indices))
         actions = table.chunks(indices, policy.config.chunk_length)
         return inputs, torch.from_numpy(policy.encode_actions(actions, states)).to(policy.device)
 
-    def train(self, on_step: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None) -> None:
-        """Run all remaining steps."""
-        self.policy.network.train()
-        while self.step < self._config.num_steps:
-            metrics = self.train_step()
-            on_step(self.step, metrics)
-        self.policy.network.eval()
+    def save(self, folder: Path) -> None:
+        """Write policy, optimiser and step into a checkpoint folder."""
+        self.policy.save(folder)
+        save_state(folder, self.optimizer, {"step": self.step})
+
+    def resume(self, folder: Path) -> None:
+        """Go on from what `save` wrote."""
+        stored = VlaPolicy.load(folder, self.policy.device, self.policy.embodiment)
+        self.policy.network.load_state_dict(stored.network.state_dict())
+        self.step = int(load_state(folder, self.optimizer)["step"])
+
+
+def train_in_run(run: Run, trainer: SftTrainer, checkpoint_every: int) -> Path:
+    """Run all remaining steps inside a run folder; returns the last checkpoint.
+
+    The newest checkpoint found there is resumed from, so that an interrupted run gives the same curve as an unbroken
+    one.
+
+    Raises:
+        VlaError: `checkpoint_every` is not positive, or the newest checkpoint is damaged.
+    """
+    if checkpoint_every < 1:
+        raise VlaError(f"checkpoint_every is {checkpoint_every}; give at least 1")
+    latest = run.latest_checkpoint()
+    if latest is not None:
+        trainer.resume(latest)
+    run.truncate_metrics(trainer.step)
+    total = trainer.config.num_steps
+    with Progress("supervised steps", total, trainer.step) as progress:
+        while trainer.step < total:
+            metrics = trainer.train_step()
+            run.log(trainer.step - 1, metrics)
+            progress.advance(note=f"loss {metrics['sft/loss']:.3f}")
+            if trainer.step % checkpoint_every == 0 or trainer.step == total:
+                with run.saving_checkpoint(trainer.step) as folder:
+                    trainer.save(folder)
+    return run.checkpoint_path(total)
+
+
+def _mix(seed: int, step: int) -> int:
+    return int(np.random.default_rng([seed, step, 1]).integers(2**62))
 
 
 def augment(inputs: PolicyInputs, config: SftConfig, generator: torch.Generator) -> PolicyInputs:

@@ -11,7 +11,7 @@ from piper_twin.episode import Episode
 from vla_policy.inputs import PolicyInputs
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Trajectory:
     """One episode of one policy. C = chunks so far."""
 
@@ -26,6 +26,7 @@ class Trajectory:
     """Control steps of each chunk that count."""
     success: bool = False
     dropped: bool = False
+    """The simulation broke down: neither a success nor a failure."""
     signals: set[str] = dataclasses.field(default_factory=set)
     """What was seen to happen: grasped, lifted, pushed."""
     refused: int = 0
@@ -37,20 +38,43 @@ class Trajectory:
         return sum(self.steps)
 
     def record(self, inputs: PolicyInputs, indices: Tensor, log_probs: Tensor) -> None:
-        """Keep what the learner needs of one chunk."""
-        self.inputs.append(inputs)
-        self.indices.append(indices.to("cpu", torch.uint8))
-        self.log_probs.append(log_probs.to("cpu", torch.float32))
+        """Keep what the learner needs of one chunk.
+
+        Copies, without the prompt's padding: a slice would keep the whole batch it was cut from alive, and with it
+        the pixels of every group that is dropped.
+        """
+        length = int(inputs.prompt_mask_BL.sum())
+        self.inputs.append(
+            PolicyInputs(
+                images_BCHW3=inputs.images_BCHW3.to("cpu", copy=True),
+                prompt_BL=inputs.prompt_BL[:, :length].to("cpu", copy=True),
+                prompt_mask_BL=inputs.prompt_mask_BL[:, :length].to("cpu", copy=True),
+                state_BS=inputs.state_BS.to("cpu", copy=True),
+            )
+        )
+        self.indices.append(indices.to("cpu", torch.uint8, copy=True))
+        self.log_probs.append(log_probs.to("cpu", torch.float32, copy=True))
+
+    def forget(self) -> None:
+        """Free what was recorded; nobody will learn from it."""
+        self.inputs, self.indices, self.log_probs = [], [], []
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Group:
     """Trajectories of one world, to be compared with each other."""
 
     episode: Episode
     trajectories: list[Trajectory] = dataclasses.field(default_factory=list)
+    policy_version: int = 0
+    """Number of the policy that sampled all of them; surplus groups are older than the policy that learns from them."""
+
+    @property
+    def members(self) -> list[Trajectory]:
+        """The trajectories that count."""
+        return [trajectory for trajectory in self.trajectories if not trajectory.dropped]
 
     @property
     def rewards(self) -> list[float]:
         """1 for success, 0 for failure, of the trajectories that count."""
-        return [float(trajectory.success) for trajectory in self.trajectories if not trajectory.dropped]
+        return [float(trajectory.success) for trajectory in self.members]

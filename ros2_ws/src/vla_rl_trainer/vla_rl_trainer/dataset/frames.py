@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from piper_twin.demonstrate import Demonstration
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 from vla_rl_trainer.dataset.episode import EpisodeData
@@ -19,17 +22,22 @@ Indices = npt.NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FrameTable:
-    """One row a frame; rows of an episode follow each other."""
+    """One row a frame, and the actions between and after them; both in the order of their episodes.
+
+    Frames may be fewer than actions: M actions, one a control period, N of them with a frame.
+    """
 
     cameras: tuple[str, ...]
     """Order of the C axis."""
     images_NCHW3: npt.NDArray[np.uint8]
     state_NS: npt.NDArray[np.float32]
-    action_NA: npt.NDArray[np.float32]
+    action_MA: npt.NDArray[np.float32]
+    action_N: Indices
+    """Index of the frame's own action."""
+    end_N: Indices
+    """Index one past the last action of the same episode."""
     episode_N: Indices
     """Number of the episode, from 0."""
-    end_N: Indices
-    """Index one past the last frame of the same episode."""
     instructions: list[str]
     instruction_N: Indices
     """Index into `instructions`."""
@@ -54,8 +62,8 @@ class FrameTable:
         if chunk_length < 1:
             raise VlaError(f"chunk length {chunk_length} is not positive")
         indices_B = np.asarray(indices, dtype=np.int64)
-        wanted_BK = indices_B[:, None] + np.arange(chunk_length)
-        return self.action_NA[np.minimum(wanted_BK, self.end_N[indices_B, None] - 1)]
+        wanted_BK = self.action_N[indices_B, None] + np.arange(chunk_length)
+        return self.action_MA[np.minimum(wanted_BK, self.end_N[indices_B, None] - 1)]
 
     def instructions_of(self, indices: npt.ArrayLike) -> list[str]:
         """The instruction of each frame."""
@@ -85,12 +93,57 @@ class FrameTable:
             cameras=names,
             images_NCHW3=_stack_images(episodes, names, image_size),
             state_NS=np.concatenate([episode.state for episode in episodes]).astype(np.float32, copy=False),
-            action_NA=np.concatenate([episode.action for episode in episodes]).astype(np.float32, copy=False),
+            action_N=np.arange(sum(lengths)),
+            action_MA=np.concatenate([episode.action for episode in episodes]).astype(np.float32, copy=False),
             episode_N=np.repeat(np.arange(len(episodes)), lengths),
             end_N=np.repeat(np.cumsum(lengths), lengths),
             instructions=instructions,
             instruction_N=np.repeat(np.asarray(numbers, dtype=np.int64), lengths),
         )
+
+    @staticmethod
+    def from_demonstrations(demonstrations: Sequence[Demonstration], embodiment: Embodiment) -> FrameTable:
+        """Put demonstrations of the twin into one table; their frames may be thinned out."""
+        lengths = [len(one.action_TA) for one in demonstrations]
+        starts = np.cumsum([0, *lengths[:-1]])
+        looks = [len(one.looked_L) for one in demonstrations]
+        instructions = list(dict.fromkeys(one.instruction for one in demonstrations))
+        numbers = np.array([instructions.index(one.instruction) for one in demonstrations], dtype=np.int64)
+        return FrameTable(
+            cameras=embodiment.camera_names,
+            images_NCHW3=np.concatenate([one.images_LCHW3 for one in demonstrations]),
+            state_NS=np.concatenate([one.state_TS[one.looked_L] for one in demonstrations]),
+            action_MA=np.concatenate([one.action_TA for one in demonstrations]),
+            action_N=np.concatenate([start + one.looked_L for start, one in zip(starts, demonstrations, strict=True)]),
+            end_N=np.repeat(np.cumsum(lengths), looks),
+            episode_N=np.repeat(np.arange(len(demonstrations)), looks),
+            instructions=instructions,
+            instruction_N=np.repeat(numbers, looks),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the table as one uncompressed .npz file, in one move."""
+        arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)
+        partial.rename(path)
+
+    @staticmethod
+    def load(path: Path) -> FrameTable:
+        """Read what `save` wrote.
+
+        Raises:
+            VlaError: the file is damaged.
+        """
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                fields = {name: arrays[name] for name in arrays.files}
+            fields["cameras"] = tuple(str(name) for name in fields["cameras"])
+            fields["instructions"] = [str(text) for text in fields["instructions"]]
+            return FrameTable(**fields)
+        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise VlaError(f"{path} is damaged ({error}); delete it, and it is made again") from error
 
     @staticmethod
     def concatenate(tables: Sequence[FrameTable]) -> FrameTable:
@@ -102,13 +155,13 @@ class FrameTable:
         if not tables:
             raise VlaError("there are no frames to train on; collect demonstrations first")
         layouts = {
-            (table.cameras, table.images_NCHW3.shape[1:], table.state_NS.shape[1:], table.action_NA.shape[1:])
+            (table.cameras, table.images_NCHW3.shape[1:], table.state_NS.shape[1:], table.action_MA.shape[1:])
             for table in tables
         }
         if len(layouts) != 1:
             raise VlaError(f"datasets with unlike cameras, image sizes or joints cannot be mixed: {sorted(layouts)}")
         instructions = list(dict.fromkeys(text for table in tables for text in table.instructions))
-        frames_before = np.cumsum([0, *(len(table) for table in tables)])
+        actions_before = np.cumsum([0, *(len(table.action_MA) for table in tables)])
         episodes_before = np.cumsum([0, *(int(table.episode_N.max(initial=-1)) + 1 for table in tables)])
         renumbered = [
             np.asarray([instructions.index(text) for text in table.instructions], dtype=np.int64)[table.instruction_N]
@@ -118,9 +171,10 @@ class FrameTable:
             cameras=tables[0].cameras,
             images_NCHW3=np.concatenate([table.images_NCHW3 for table in tables]),
             state_NS=np.concatenate([table.state_NS for table in tables]),
-            action_NA=np.concatenate([table.action_NA for table in tables]),
+            action_MA=np.concatenate([table.action_MA for table in tables]),
+            action_N=np.concatenate([t.action_N + n for t, n in zip(tables, actions_before, strict=False)]),
             episode_N=np.concatenate([t.episode_N + n for t, n in zip(tables, episodes_before, strict=False)]),
-            end_N=np.concatenate([t.end_N + n for t, n in zip(tables, frames_before, strict=False)]),
+            end_N=np.concatenate([t.end_N + n for t, n in zip(tables, actions_before, strict=False)]),
             instructions=instructions,
             instruction_N=np.concatenate(renumbered),
         )

@@ -36,7 +36,9 @@ class VectorEnv(Protocol):
         """Start an episode in each slot; the episode determines the world completely."""
         ...
 
-    def step_chunk(self, slots: Sequence[int], actions_BKA: npt.NDArray[np.float32]) -> tuple[Observations, ChunkOutcome]:
+    def step_chunk(
+        self, slots: Sequence[int], actions_BKA: npt.NDArray[np.float32]
+    ) -> tuple[Observations, ChunkOutcome]:
         """Execute a chunk of joint targets (len(slots), chunk, num_joints) in each slot.
 
         A world that breaks down is reported as dropped and done, never as a failure.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import mmap
 import os
-import pickle
 import sys
 from multiprocessing.connection import Connection
 from typing import Any
@@ -31,6 +30,7 @@ class SharedLayout:
 
     num_slots: int
     image_size: int
+    """[px]; 0 without images."""
     max_chunk: int
 
     def open(self, file: int) -> tuple[Image, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -44,8 +44,7 @@ class SharedLayout:
         memory = mmap.mmap(file, sum(sizes))
         starts = np.cumsum([0, *sizes])
         images, states, actions = (
-            np.frombuffer(memory, dtype, count=int(np.prod(shape)), offset=int(start)).reshape(shape)
-            for (shape, dtype), start in zip(shapes, starts, strict=False)
+            np.ndarray(shape, dtype, memory, int(start)) for (shape, dtype), start in zip(shapes, starts, strict=False)
         )
         return images, states, actions
 
@@ -78,17 +77,18 @@ class Worker:
         self._look([slot for slot, done in zip(slots, outcome.done_B, strict=True) if not done])
         return outcome
 
-    def demonstrate(self, slots: list[int], episodes: list[Episode], images: bool) -> list[Demonstration]:
+    def demonstrate(self, slots: list[int], episodes: list[Episode], look_every: int | None) -> list[Demonstration]:
         """Let the expert try each episode; whatever ran in this worker's first slot is lost."""
         del slots
-        return [demonstrate(self._worlds, episode, images=images) for episode in episodes]
+        return [demonstrate(self._worlds, episode, look_every=look_every) for episode in episodes]
 
     def _look(self, slots: list[int]) -> None:
-        for slot in slots:
-            local = [self._local[slot]]
-            self._worlds.joint_states(local, self._states[slot : slot + 1])
-            if self._config.images:
-                self._worlds.images(local, self._images[slot : slot + 1])
+        local = [self._local[slot] for slot in slots]
+        states = np.empty((len(slots), DUAL_PIPER.num_joints), dtype=np.float32)
+        self._worlds.joint_states(local, states)
+        self._states[slots] = states
+        if self._config.images:
+            self._worlds.images(local, [self._images[slot] for slot in slots])
 
 
 def serve(pipe: Connection, file: int) -> None:
@@ -96,10 +96,7 @@ def serve(pipe: Connection, file: int) -> None:
     config, layout, slots = pipe.recv()
     worker = Worker(config, layout, slots, file)
     while True:
-        try:
-            method, arguments = pipe.recv()
-        except EOFError:
-            return
+        method, arguments = pipe.recv()
         try:
             pipe.send((None, getattr(worker, method)(*arguments)))
         except VlaError as error:
@@ -107,9 +104,8 @@ def serve(pipe: Connection, file: int) -> None:
 
 
 if __name__ == "__main__":
-    pickle.DEFAULT_PROTOCOL = pickle.HIGHEST_PROTOCOL
     pipe_file, memory_file = (int(text) for text in sys.argv[1:3])
     try:
         serve(Connection(pipe_file), memory_file)
-    except (KeyboardInterrupt, BrokenPipeError):
+    except (EOFError, ConnectionError, KeyboardInterrupt):  # the trainer is gone, or has closed the environment
         os._exit(0)

@@ -1,0 +1,212 @@
+"""The whole at small scale, in minutes on a laptop: demonstrations, SFT, evaluation, GRPO, evaluation, a report.
+
+    make demo            # or: python -m vla_rl_trainer.demo --seed 1 --out runs/demo
+
+A few demonstrations of click_bell fine-tune the shipped base policy; GRPO with a binary reward does the rest. Both are
+evaluated on the same held-out worlds. Stop it at any time: the same command resumes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from piper_twin.episode import Episode
+from piper_twin.worlds import TwinConfig
+from vla_policy.policy import VlaPolicy
+from vla_rl_trainer import collect, train_grpo, train_sft
+from vla_rl_trainer.command import run_command
+from vla_rl_trainer.demo_report import write_demo_report
+from vla_rl_trainer.devices import pick_device
+from vla_rl_trainer.disk import write_atomically
+from vla_rl_trainer.envs.twin_env import TwinVectorEnv
+from vla_rl_trainer.evaluation import SPLIT, Evaluation, EvaluationConfig, evaluate_policy
+from vla_rl_trainer.film import FilmStudio
+from vla_rl_trainer.learner import LearnerConfig
+from vla_rl_trainer.provenance import provenance
+from vla_rl_trainer.run_files import read_metrics
+from vla_rl_trainer.run_folder import Run
+from vla_rl_trainer.sft import SftConfig
+
+Value = TypeVar("Value")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """The demo; the defaults are what `make demo` runs."""
+
+    out: Path = Path("runs/demo")
+    """Run folder."""
+    task: str = "click_bell"
+    num_demos: int = 4
+    """Demonstrations the policy is fine-tuned on."""
+    seed: int = 0
+    """Of everything but the evaluation worlds, which are always the same."""
+    sft: SftConfig = dataclasses.field(
+        default_factory=lambda: SftConfig(num_steps=60, batch_size=32, learning_rate=3e-4)
+    )
+    grpo_steps: int = 20
+    num_groups: int = 16
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    target_success: float = 0.95
+    """GRPO stops early once the sampled policy reaches this."""
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    num_videos: int = 3
+    num_workers: int | None = None
+
+
+class Demo:
+    """The stages; each is skipped when its result is there already."""
+
+    def __init__(self, config: DemoConfig, run: Run) -> None:
+        """Work in `run`."""
+        self._config = config
+        self._run = run
+        self._started: float | None = None
+
+    def main(self) -> dict[str, Any]:
+        """Run what is missing; returns the summary."""
+        config, out = self._config, self._run.path
+        if not (out / "demonstrations").exists():
+            self._timed("collect", lambda: collect.main(self._collect_config()))
+        sft = self._timed("sft", lambda: train_sft.main(self._sft_config()))
+        sft_evaluations = self._timed("evaluate_sft", lambda: self._evaluate(sft, "sft"))
+        rl = self._timed("grpo", lambda: train_grpo.main(self._grpo_config(sft)))
+        rl_evaluations = self._timed("evaluate_rl", lambda: self._evaluate(rl, "rl"))
+        summary = self._summary(sft_evaluations, rl_evaluations)
+        videos = self._timed("videos", lambda: self._film(sft, rl))
+        write_demo_report(self._run.report_path, config, summary, (sft_evaluations, rl_evaluations), videos, out / "grpo")
+        self._run.write_summary(summary)
+        return summary
+
+    def _collect_config(self) -> collect.CollectConfig:
+        config = self._config
+        return collect.CollectConfig(
+            out=self._run.path / "demonstrations",
+            tasks=(config.task,),
+            num_demos=config.num_demos,
+            first_seed=1000 * config.seed,
+            num_workers=config.num_workers,
+        )
+
+    def _sft_config(self) -> train_sft.TrainSftConfig:
+        out = self._run.path
+        return train_sft.TrainSftConfig(
+            dataset=(out / "demonstrations",), out=out / "sft", sft=self._config.sft, seed=self._config.seed
+        )
+
+    def _grpo_config(self, checkpoint: Path) -> train_grpo.TrainGrpoConfig:
+        config = self._config
+        return dataclasses.replace(
+            train_grpo.ours(checkpoint),
+            out=self._run.path / "grpo",
+            tasks=(config.task,),
+            num_steps=config.grpo_steps,
+            num_groups=config.num_groups,
+            learner=config.learner,
+            target_success=config.target_success,
+            checkpoint_every=2,
+            num_workers=config.num_workers,
+            seed=config.seed,
+        )
+
+    def _evaluate(self, checkpoint: Path, name: str) -> dict[str, Evaluation]:
+        """With the decoding the policy runs with, and greedily; kept in the run folder."""
+        file = self._run.path / f"evaluation_{name}.json"
+        if file.exists():
+            return Evaluation.read(file)
+        policy = VlaPolicy.load(checkpoint, pick_device())
+        twin = TwinConfig(image_size=policy.config.image_size)
+        with TwinVectorEnv(64, twin, num_workers=self._config.num_workers) as env:
+            found = {
+                decoding: evaluate_policy(env, policy, (self._config.task,), self._config.evaluation, decoding)
+                for decoding in (policy.decoding, "argmax")
+            }
+        Evaluation.write(file, found)
+        return found
+
+    def _summary(self, sft: dict[str, Evaluation], rl: dict[str, Evaluation]) -> dict[str, Any]:
+        metrics = read_metrics(self._run.path / "grpo")
+        rollout = sum(line["time/rollout_s"] for line in metrics)
+        stages = json.loads(self._stopwatch.read_text())
+        return {
+            "task": self._config.task,
+            "num_demos": self._config.num_demos,
+            "sft": _stage_summary(sft),
+            "rl": _stage_summary(rl) | {"num_training_episodes": sum(line["rollout/episodes"] for line in metrics)},
+            "wall_s": sum(stages.values()),
+            "stages_s": stages,
+            "env_steps_per_s": sum(line["rollout/control_steps"] for line in metrics) / max(rollout, 1e-9),
+            **provenance(self._config.seed),
+            "seed": self._config.seed,
+        }
+
+    def _film(self, sft: Path, rl: Path) -> dict[str, list[tuple[int, bytes, bool]]]:
+        """The same held-out worlds before and after: name to (seed, mp4, success)."""
+        studio = FilmStudio("off")
+        seeds = range(self._config.evaluation.first_seed, self._config.evaluation.first_seed + self._config.num_videos)
+        found: dict[str, list[tuple[int, bytes, bool]]] = {}
+        for name, folder in (("sft", sft), ("rl", rl)):
+            policy = VlaPolicy.load(folder, pick_device())
+            films = [(seed, *studio.film(policy, Episode(self._config.task, seed, SPLIT))) for seed in seeds]
+            found[name] = films
+        studio.close()
+        return found
+
+    @property
+    def _stopwatch(self) -> Path:
+        return self._run.path / "stages.json"
+
+    def _timed(self, stage: str, work: Callable[[], Value]) -> Value:
+        """Do `work` and add its wall time to what earlier starts of this run spent on the stage."""
+        started = time.perf_counter()
+        try:
+            return work()
+        finally:
+            spent = json.loads(self._stopwatch.read_text()) if self._stopwatch.exists() else {}
+            spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - started
+            write_atomically(self._stopwatch, json.dumps(spent, indent=2))
+
+
+def _stage_summary(evaluations: dict[str, Evaluation]) -> dict[str, Any]:
+    used = next(iter(evaluations.values()))
+    return used.summary() | {"greedy_success_rate": evaluations["argmax"].success_rate}
+
+
+def print_table(summary: dict[str, Any], report: Path) -> None:
+    """The result, for a terminal."""
+    table = Table(title=f"{summary['task']}: {summary['num_demos']} demonstrations, seed {summary['seed']}")
+    for column in ("", "success", "95 % interval", "greedy", "episodes"):
+        table.add_column(column, justify="left" if not column else "right")
+    for stage in ("sft", "rl"):
+        numbers = summary[stage]
+        low, high = numbers["ci95"]
+        table.add_row(
+            stage.upper(),
+            f"{numbers['success_rate']:.0%}",
+            f"{low:.0%} .. {high:.0%}",
+            f"{numbers['greedy_success_rate']:.0%}",
+            str(numbers["num_episodes"]),
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"{summary['wall_s'] / 60:.1f} minutes, {summary['env_steps_per_s']:.0f} control steps/s; {report}")
+
+
+def main(config: DemoConfig) -> dict[str, Any]:
+    """Run the demo, or what is missing of it."""
+    with Run.open_or_create(config.out, dataclasses.asdict(config), may_differ=("out", "num_workers")) as run:
+        summary = Demo(config, run).main()
+    print_table(summary, config.out / "report.html")
+    return summary
+
+
+if __name__ == "__main__":
+    run_command(main, DemoConfig)

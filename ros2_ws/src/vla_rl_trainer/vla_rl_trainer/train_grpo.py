@@ -1,0 +1,246 @@
+"""Reinforcement learning from binary success: GRPO on the twin.
+
+    python -m vla_rl_trainer.train_grpo ours --checkpoint runs/sft/checkpoints/step_000150 --tasks click_bell
+
+Two presets. `paper` is SimpleVLA-RL's algorithm as published. `ours` differs in this: groups whose first half agrees
+are stopped, tasks near 50 % get more groups (a Beta posterior a task), mini-batches are mixed, the step size suits a
+small network. In both, uniform groups never reach the learner, log-probabilities are kept from sampling and checked
+against the learner's, surplus groups open the next step, and a run can be stopped and resumed with the same curve.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from piper_twin.episode import Episode
+from piper_twin.robot import DUAL_PIPER
+from piper_twin.tasks import find_task
+from piper_twin.worlds import TwinConfig
+from vla_policy.errors import VlaError
+from vla_policy.policy import VlaPolicy
+from vla_rl_trainer.allocation import TaskAllocator
+from vla_rl_trainer.command import run_presets
+from vla_rl_trainer.config_checks import require_above, require_at_least
+from vla_rl_trainer.devices import pick_device
+from vla_rl_trainer.envs.twin_env import TwinVectorEnv
+from vla_rl_trainer.envs.vector_env import VectorEnv
+from vla_rl_trainer.learner import LearnerConfig, make_optimizer, update
+from vla_rl_trainer.progress import Progress
+from vla_rl_trainer.rollout import CollectStatistics, GroupCollector, GroupConfig, run_episodes, sampling
+from vla_rl_trainer.run_folder import Run
+from vla_rl_trainer.surplus import load_groups, save_groups
+from vla_rl_trainer.training_state import load_state, save_state
+from vla_rl_trainer.trajectory import Trajectory
+
+PREFLIGHT_EPISODES = 64
+"""Episodes that must hold at least one success before RL starts."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainGrpoConfig:
+    """GRPO."""
+
+    checkpoint: Path
+    """Policy to start from; it must solve its tasks now and then."""
+    out: Path = Path("runs/grpo")
+    """Run folder."""
+    tasks: tuple[str, ...] = ("click_bell",)
+    split: str = "train"
+    """Random streams of the worlds; not "evaluation"."""
+    randomization: str = "off"
+    """off, standard or wide."""
+    num_steps: int = 20
+    num_groups: int = 16
+    """Informative groups a step."""
+    temperature: float = 1.6
+    """Of sampling and of the loss."""
+    group: GroupConfig = dataclasses.field(default_factory=GroupConfig)
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    uniform_tasks: bool = False
+    """Draw all tasks alike instead of those near 50 % more often."""
+    target_success: float | None = None
+    """Stop once this share of the sampled episodes succeeded in two steps running."""
+    num_slots: int = 64
+    """Worlds side by side."""
+    num_workers: int | None = None
+    """Simulation processes; one a core by default."""
+    checkpoint_every: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        require_at_least(self, 1, "num_steps", "num_groups", "num_slots", "checkpoint_every")
+        require_at_least(self, 0, "seed")
+        require_above(self, 0.0, "temperature")
+        if self.split == "evaluation":
+            raise VlaError("training on the evaluation split would spoil every evaluation; use --split train")
+        if not self.tasks:
+            raise VlaError("no task was given; name at least one with --tasks")
+        for task in self.tasks:
+            find_task(task)
+
+
+def ours(checkpoint: Path) -> TrainGrpoConfig:
+    """Our preset, for the small networks."""
+    return TrainGrpoConfig(checkpoint=checkpoint)
+
+
+def paper(checkpoint: Path) -> TrainGrpoConfig:
+    """SimpleVLA-RL as published: 64 groups of 8, four unmixed mini-batches of 128 trajectories, AdamW at 5e-6."""
+    return TrainGrpoConfig(
+        checkpoint=checkpoint,
+        num_steps=300,
+        num_groups=64,
+        group=GroupConfig(stop_decided=False),
+        learner=LearnerConfig(learning_rate=5e-6, shuffle=False),
+        uniform_tasks=True,
+    )
+
+
+class GrpoTrainer:
+    """Policy, optimiser, collector and allocator: all that a checkpoint must hold."""
+
+    def __init__(self, config: TrainGrpoConfig, policy: VlaPolicy, env: VectorEnv) -> None:
+        """Train `policy` in place on worlds of `env`."""
+        self.config = config
+        self.policy = policy
+        self.step = 0
+        self.optimizer = make_optimizer(policy, config.learner)
+        self.allocator = TaskAllocator(config.tasks, uniform=config.uniform_tasks)
+        self.collector = GroupCollector(env, config.group, self.allocator, config.split)
+        self.collector.next_seed = config.seed * 1_000_000
+        self._env = env
+
+    def preflight(self) -> None:
+        """Refuse to start from a policy that solves nothing: RL sharpens what is there, it does not begin it.
+
+        Raises:
+            VlaError: no success in `PREFLIGHT_EPISODES` sampled episodes.
+        """
+        solved: list[bool] = []
+        per_task = -(-PREFLIGHT_EPISODES // len(self.config.tasks))
+        episodes = [Episode(task, seed, self.config.split) for task in self.config.tasks for seed in range(per_task)]
+
+        def on_finished(trajectory: Trajectory) -> tuple[Episode, ...]:
+            solved.append(trajectory.success)
+            trajectory.forget()
+            return ()
+
+        run_episodes(self._env, sampling(self.policy, self.config.temperature, self._generator(0)), episodes, on_finished)
+        if not any(solved):
+            raise VlaError(
+                f"{self.config.checkpoint} solved 0 of {len(solved)} episodes of {', '.join(self.config.tasks)}; "
+                "RL needs a policy that succeeds now and then (10 % is a good start): "
+                "record more demonstrations or fine-tune longer"
+            )
+
+    def train_step(self) -> dict[str, float]:
+        """Collect groups, learn from them; returns metrics."""
+        config, rng = self.config, np.random.default_rng([self.config.seed, self.step])
+        started = time.perf_counter()
+        decide = sampling(self.policy, config.temperature, self._generator(self.step + 1))
+        groups, statistics = self.collector.collect(decide, config.num_groups, rng, self.step)
+        collected = time.perf_counter()
+        learned = update(self.policy, self.optimizer, groups, config.temperature, config.learner, rng, self.step)
+        finished = time.perf_counter()
+        self.step += 1
+        return (
+            _rollout_metrics(statistics, len(groups))
+            | learned
+            | {f"task/{task}/share": share for task, share in self.allocator.probabilities().items()}
+            | {
+                "time/rollout_s": collected - started,
+                "time/update_s": finished - collected,
+                "time/step_s": finished - started,
+                "time/control_steps_per_s": statistics.num_steps / (collected - started),
+            }
+        )
+
+    def _generator(self, step: int) -> torch.Generator:
+        device = self.policy.device if self.policy.device.type == "cuda" else "cpu"
+        return torch.Generator(device).manual_seed(self.config.seed * 100_003 + step)
+
+    def save(self, folder: Path) -> None:
+        """Write all that `resume` needs."""
+        self.policy.save(folder)
+        numbers = {
+            "step": self.step,
+            "next_seed": self.collector.next_seed,
+            "successes": self.allocator.successes,
+            "failures": self.allocator.failures,
+        }
+        save_state(folder, self.optimizer, numbers)
+        save_groups(folder / "surplus.safetensors", self.collector.surplus)
+
+    def resume(self, folder: Path) -> None:
+        """Go on from what `save` wrote."""
+        stored = VlaPolicy.load(folder, self.policy.device, self.policy.embodiment)
+        self.policy.network.load_state_dict(stored.network.state_dict())
+        numbers: dict[str, Any] = load_state(folder, self.optimizer)
+        self.step, self.collector.next_seed = int(numbers["step"]), int(numbers["next_seed"])
+        self.allocator.successes, self.allocator.failures = numbers["successes"], numbers["failures"]
+        self.collector.surplus = load_groups(folder / "surplus.safetensors")
+
+
+def _rollout_metrics(statistics: CollectStatistics, num_kept: int) -> dict[str, float]:
+    return {
+        "reward/mean": statistics.success_rate,
+        "rollout/episodes": statistics.num_episodes,
+        "rollout/control_steps": statistics.num_steps,
+        "rollout/chunks": statistics.num_chunks,
+        "rollout/dropped_episodes": statistics.num_dropped_episodes,
+        "group/kept": num_kept,
+        "group/started": statistics.num_groups,
+        "group/dropped": statistics.num_all_solved + statistics.num_all_failed,
+        "group/all_solved": statistics.num_all_solved,
+        "group/all_failed": statistics.num_all_failed,
+        "group/stopped": statistics.num_stopped,
+    }
+
+
+def main(config: TrainGrpoConfig) -> Path:
+    """Train; returns the folder of the trained policy."""
+    policy = VlaPolicy.load(config.checkpoint, pick_device(), robot=DUAL_PIPER)
+    twin = TwinConfig(randomization=config.randomization, image_size=policy.config.image_size)
+    settings = dataclasses.asdict(config)
+    with Run.open_or_create(config.out, settings, may_differ=("out", "num_workers", "num_steps")) as run:
+        with TwinVectorEnv(config.num_slots, twin, num_workers=config.num_workers) as env:
+            trainer = GrpoTrainer(config, policy, env)
+            latest = run.latest_checkpoint()
+            if latest is None:
+                trainer.preflight()
+            else:
+                trainer.resume(latest)
+            run.truncate_metrics(trainer.step)
+            return _train(run, trainer)
+
+
+def _train(run: Run, trainer: GrpoTrainer) -> Path:
+    config = trainer.config
+    with Progress("GRPO steps", config.num_steps, trainer.step) as progress:
+        while trainer.step < config.num_steps and not _is_solved(run, config):
+            metrics = trainer.train_step()
+            run.log(trainer.step - 1, metrics)
+            progress.advance(note=f"success {metrics['reward/mean']:.0%}")
+            is_last = trainer.step == config.num_steps or _is_solved(run, config)
+            if trainer.step % config.checkpoint_every == 0 or is_last:
+                with run.saving_checkpoint(trainer.step) as folder:
+                    trainer.save(folder)
+    return run.checkpoint_path(trainer.step)
+
+
+def _is_solved(run: Run, config: TrainGrpoConfig) -> bool:
+    if config.target_success is None:
+        return False
+    rewards = [line["reward/mean"] for line in run.metrics()][-2:]
+    return len(rewards) == 2 and min(rewards) >= config.target_success
+
+
+if __name__ == "__main__":
+    run_presets(main, {"ours": ours, "paper": paper})

@@ -1,0 +1,203 @@
+"""A robot, a policy of a few thousand numbers and a simulation that follows a script."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import piper_twin  # noqa: F401  chooses an off-screen OpenGL before any test module imports mujoco
+from piper_twin.episode import Episode
+from piper_twin.worlds import ChunkOutcome
+from vla_policy import precision
+from vla_policy.config import VlaConfig
+from vla_policy.embodiment import Camera, Embodiment, Joint
+from vla_policy.normalization import DatasetStatistics, Statistics
+from vla_policy.policy import VlaPolicy
+from vla_policy.prompt import train_tokenizer
+from vla_rl_trainer.allocation import TaskAllocator
+from vla_rl_trainer.envs.vector_env import Observations
+from vla_rl_trainer.rollout import GroupCollector, GroupConfig, sampling
+
+CHUNK = 4
+SIDE = 8
+INSTRUCTIONS = ("press the bell", "lift it", "put the red cube on the green one")
+
+ROBOT = Embodiment(
+    name="two_joints",
+    joints=tuple(
+        Joint(
+            name=name,
+            lower=0.0 if name == "gripper" else -1.5,
+            upper=0.07 if name == "gripper" else 1.5,
+            max_velocity=3.0,
+            max_acceleration=5.0,
+            is_gripper=name == "gripper",
+        )
+        for name in ("shoulder", "elbow", "gripper")
+    ),
+    cameras=tuple(Camera(name=name, height=SIDE, width=SIDE, fovy=1.0) for name in ("head", "wrist")),
+    control_period=0.04,
+)
+
+NETWORK = VlaConfig(
+    camera_names=ROBOT.camera_names,
+    image_size=SIDE,
+    vision_channels=(8, 16),
+    hidden_size=32,
+    num_layers=1,
+    num_heads=2,
+    intermediate_size=48,
+    chunk_length=CHUNK,
+    action_dim=3,
+    state_dim=3,
+    text_vocab_size=320,
+    max_prompt_tokens=32,
+)
+
+STATISTICS = DatasetStatistics(
+    action=Statistics.of(np.linspace([-0.5, -0.4, 0.0], [0.5, 0.6, 0.07], 101)),
+    proprio=Statistics.of(np.linspace([-1.5, -1.5, 0.0], [1.5, 1.5, 0.07], 101)),
+    num_transitions=101,
+    num_trajectories=1,
+)
+
+TOKENIZER = train_tokenizer(INSTRUCTIONS, vocab_size=NETWORK.text_vocab_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What happens in one try at a world."""
+
+    success: bool
+    chunks: int = 2
+    last_steps: int = CHUNK
+    """Control steps of the last chunk that count."""
+    dropped: bool = False
+
+
+Script = Callable[[Episode, int], Part]
+"""What the n-th try at a world, from 0, comes to."""
+
+
+class ScriptedEnv:
+    """A `VectorEnv` whose outcomes are written down beforehand; refuses to be used wrongly."""
+
+    embodiment = ROBOT
+
+    def __init__(self, num_slots: int, script: Script) -> None:
+        self.num_slots = num_slots
+        self._script = script
+        self.tries: Counter[Episode] = Counter()
+        self.started: list[Episode] = []
+        self.busy: list[int] = []
+        """Worlds stepped in each call."""
+        self._running: dict[int, tuple[Episode, Part, int]] = {}
+
+    def reset(self, slots: Sequence[int], episodes: Sequence[Episode]) -> Observations:
+        assert len(set(slots)) == len(slots) == len(episodes)
+        for slot, episode in zip(slots, episodes, strict=True):
+            assert slot not in self._running, f"slot {slot} still runs"
+            assert 0 <= slot < self.num_slots
+            self._running[slot] = (episode, self._script(episode, self.tries[episode]), 0)
+            self.tries[episode] += 1
+            self.started.append(episode)
+        return self._look(slots)
+
+    def step_chunk(self, slots: Sequence[int], actions_BKA: np.ndarray) -> tuple[Observations, ChunkOutcome]:
+        assert actions_BKA.shape == (len(slots), CHUNK, ROBOT.num_joints)
+        assert set(slots) <= set(self._running), "a world that is done was stepped"
+        self.busy.append(len(slots))
+        parts, done = [], []
+        for slot in slots:
+            episode, part, chunk = self._running[slot]
+            self._running[slot] = (episode, part, chunk + 1)
+            parts.append(part)
+            done.append(chunk + 1 == part.chunks)
+        observations = self._look(slots)
+        for slot, is_done in zip(slots, done, strict=True):
+            if is_done:
+                del self._running[slot]
+        ended = list(zip(parts, done, strict=True))
+        return observations, ChunkOutcome(
+            success_B=np.array([part.success and is_done for part, is_done in ended]),
+            done_B=np.array(done),
+            dropped_B=np.array([part.dropped and is_done for part, is_done in ended]),
+            steps_B=np.array([part.last_steps if is_done else CHUNK for part, is_done in ended]),
+            sent_BKA=actions_BKA,
+            refused_B=np.ones(len(slots), dtype=np.int64),
+            signals=tuple({"touched": part.success, "pushed": False} for part in parts),
+        )
+
+    def close(self) -> None:
+        assert not self._running, "worlds were left running"
+
+    def _look(self, slots: Sequence[int]) -> Observations:
+        """Random, but fixed by world, try and chunk."""
+        images, states, instructions = [], [], []
+        for slot in slots:
+            episode, _, chunk = self._running[slot]
+            rng = np.random.default_rng([episode.seed, self.tries[episode], chunk])
+            images.append(rng.integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8))
+            states.append(rng.uniform([-1, -1, 0], [1, 1, 0.07]).astype(np.float32))
+            instructions.append(INSTRUCTIONS[episode.seed % len(INSTRUCTIONS)])
+        return Observations(np.stack(images), np.stack(states), tuple(instructions))
+
+
+def pattern(*outcomes: str) -> Script:
+    """Outcomes by seed, one character a try: 1 success, 0 failure, x dropped; lengths vary from try to try."""
+
+    def script(episode: Episode, attempt: int) -> Part:
+        outcome = outcomes[episode.seed % len(outcomes)][attempt]
+        return Part(
+            success=outcome == "1",
+            chunks=1 + (episode.seed + 2 * attempt) % 3,
+            last_steps=0 if outcome == "x" else 1 + attempt % CHUNK,
+            dropped=outcome == "x",
+        )
+
+    return script
+
+
+def make_policy(config: VlaConfig = NETWORK, seed: int = 0) -> VlaPolicy:
+    """An untrained policy."""
+    return VlaPolicy.create(config, ROBOT, STATISTICS, TOKENIZER, seed=seed)
+
+
+def sample_groups(policy: VlaPolicy, num_groups: int, script: Script | None = None, version: int = 0, slots: int = 8):
+    """Groups of four sampled by `policy`, by default with two successes each."""
+    env = ScriptedEnv(slots, script or pattern("1010", "0110", "1001"))
+    config = GroupConfig(group_size=4, stop_decided=False)
+    collector = GroupCollector(env, config, TaskAllocator(("bell",)))
+    decide = sampling(policy, 1.6, torch.Generator().manual_seed(version))
+    groups, _ = collector.collect(decide, num_groups, np.random.default_rng(version), version)
+    return groups
+
+
+@pytest.fixture
+def toys() -> SimpleNamespace:
+    """Everything above: test modules do not import one another."""
+    return SimpleNamespace(**{name: value for name, value in globals().items() if not name.startswith("_")})
+
+
+@pytest.fixture
+def policy() -> VlaPolicy:
+    """A fresh policy."""
+    return make_policy()
+
+
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the processor offers: for tests that compare numbers closely."""
+    monkeypatch.setattr(precision, "compute_dtype", lambda device_type: torch.float32)
+
+
+@pytest.fixture
+def quick_trackers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TensorBoard, which takes a second to start."""
+    monkeypatch.setattr("vla_rl_trainer.run_folder.make_trackers", lambda folder, config: [])

@@ -4,11 +4,12 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from vla_policy.errors import VlaError
-from vla_rl_trainer.command import find, run_command
+from vla_rl_trainer.command import find, run_command, run_presets
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 
 
@@ -102,7 +103,7 @@ def test_find_gives_the_choice_of_that_name():
 
 
 def test_find_suggests_the_nearest():
-    with pytest.raises(VlaError, match=r"preset 'smal' does not exist; did you mean 'small'. choose one of small, tiny"):
+    with pytest.raises(VlaError, match=r"preset 'smal' does not exist; did you mean 'small'. choose one of small"):
         find({"tiny": 1, "small": 2}, "smal", "preset")
 
 
@@ -133,3 +134,35 @@ def test_idle_threads_of_torch_sleep_in_every_command():
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["PASSIVE", "False"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    checkpoint: Path
+    num_steps: int = 3
+
+
+PRESETS = {
+    "ours": lambda checkpoint: Training(checkpoint=checkpoint),
+    "paper": lambda checkpoint: Training(checkpoint=checkpoint, num_steps=300),
+}
+
+
+def run_preset(monkeypatch, main, *arguments):
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run_presets(main, PRESETS)
+    return ended.value.code
+
+
+def test_a_preset_is_the_first_word_and_the_rest_overrides_it(monkeypatch):
+    seen = []
+    assert run_preset(monkeypatch, seen.append, "paper", "--checkpoint", "sft") == 0
+    assert run_preset(monkeypatch, seen.append, "ours", "--checkpoint", "sft", "--num-steps", "7") == 0
+    assert seen == [Training(checkpoint=Path("sft"), num_steps=300), Training(checkpoint=Path("sft"), num_steps=7)]
+
+
+@pytest.mark.parametrize("arguments", [("papper", "--checkpoint", "sft"), ("paper",), ("paper", "--num-stepz", "3")])
+def test_a_preset_that_cannot_be_run_is_exit_code_2(monkeypatch, capsys, arguments):
+    assert run_preset(monkeypatch, print, *arguments) == 2
+    assert "paper" in "".join(capsys.readouterr())

@@ -48,7 +48,7 @@ def expert_demonstrations(
                 raise VlaError(f"the expert of {task} fails too often; run it alone: python -m piper_twin.rates")
             episodes += [Episode(task, seeds[task] + offset, split) for offset in range(missing[task])]
             seeds[task] += missing[task]
-        for batch in _batches(episodes, 8 * env.num_workers):
+        for batch in _batches(episodes, 32 * env.num_workers):
             for episode, demonstration in zip(batch, env.demonstrate(batch, look_every=look_every), strict=True):
                 if demonstration.success:
                     missing[episode.task] -= 1

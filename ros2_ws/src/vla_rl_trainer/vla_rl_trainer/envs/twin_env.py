@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -104,17 +106,35 @@ class TwinVectorEnv:
         return self._observe(slots), _join(slots, parts)
 
     def demonstrate(self, episodes: Sequence[Episode], *, look_every: int | None = 1) -> list[Demonstration]:
-        """Let the tasks' experts try these episodes, one at a time in each worker; running episodes are lost."""
+        """Let the tasks' experts try these episodes, one at a time in each worker; running episodes are lost.
+
+        Raises:
+            VlaError: a worker refuses, or dies again and again.
+        """
         found: dict[Episode, Demonstration] = {}
-        waiting = list(dict.fromkeys(episodes))
-        while waiting:
-            turn = dict(enumerate(waiting[: self.num_workers]))
-            shares = {index: [index] for index in turn}  # worker `index` owns slot `index`
-            self._lost.update(turn)
-            for own, answer in self._ask("demonstrate", shares, lambda own, t=turn: ([t[own[0]]], look_every)):
-                if answer is not None:
-                    found[turn[own[0]]] = answer[0]
-            waiting = [episode for episode in waiting if episode not in found]
+        waiting = deque(dict.fromkeys(episodes))
+        busy: dict[int, Episode] = {}
+        refusal: VlaError | None = None
+        while waiting or busy:
+            for index in range(self.num_workers):
+                if index not in busy and waiting:
+                    busy[index] = waiting.popleft()
+                    self._lost.add(index)  # worker `index` owns slot `index`
+                    with contextlib.suppress(WorkerDied):  # noticed when its answer is read
+                        self._workers[index].send("demonstrate", [index], [busy[index]], look_every)
+            for index in WorkerHandle.answered({index: self._workers[index] for index in busy}, self._answer_timeout):
+                episode = busy.pop(index)
+                try:
+                    found[episode] = self._workers[index].receive()[0]
+                    self._deaths[index] = 0
+                except WorkerDied:
+                    waiting.appendleft(episode)
+                    self._replace(index)
+                except VlaError as error:  # raised once every answer is read: the next question expects empty pipes
+                    refusal = error
+                    waiting.clear()
+        if refusal is not None:
+            raise refusal
         return [found[episode] for episode in episodes]
 
     def _shares(self, slots: Sequence[int]) -> dict[int, list[int]]:

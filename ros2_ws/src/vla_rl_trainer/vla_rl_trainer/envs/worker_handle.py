@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from multiprocessing import connection
 from typing import Any
 
@@ -70,6 +71,12 @@ class WorkerHandle:
         if refusal is not None:
             raise refusal
         return answer
+
+    @staticmethod
+    def answered(workers: Mapping[int, WorkerHandle], timeout: float) -> list[int]:
+        """Which workers have answered (or died); waits for one, and names all when none does within `timeout` [s]."""
+        ready = connection.wait([worker._pipe for worker in workers.values()], timeout)
+        return [index for index, worker in workers.items() if not ready or worker._pipe in ready]
 
     def hang_up(self) -> None:
         """Close the pipe: an idle worker ends at once."""

@@ -22,7 +22,7 @@ from vla_policy.errors import VlaError
 pytestmark = pytest.mark.sim
 
 BENCHMARK = tuple(TASKS)
-SOME_PLAY = ("play_touch_block", "play_lift_ball", "play_push_drum")
+SOME_PLAY = ("play_reach_block", "play_lift_ball", "play_push_drum")
 CHUNK = 8
 NUM_SEEDS = 6
 OBJECTS = {

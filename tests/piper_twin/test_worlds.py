@@ -181,7 +181,7 @@ def test_a_world_that_breaks_down_is_dropped_and_its_neighbours_go_on(value, tmp
 
 
 def test_two_tasks_share_a_batch():
-    episodes = [Episode("click_bell", 0), Episode("play_touch_block", 1), Episode("click_bell", 2)]
+    episodes = [Episode("click_bell", 0), Episode("play_reach_block", 1), Episode("click_bell", 2)]
     together = start(episodes)
     actions = np.stack([together.world(slot).command for slot in range(3)])[:, None] + motion(3, 8) - BOTH_HOME
     outcome = together.step_chunk(range(3), actions)
@@ -246,7 +246,7 @@ def test_the_bell_is_seen_where_it_stands():
 
 @pytest.mark.sim
 def test_two_tasks_are_drawn_from_one_context():
-    batch = start([Episode("click_bell", 0), Episode("play_touch_block", 1)])
+    batch = start([Episode("click_bell", 0), Episode("play_reach_block", 1)])
     first = look(batch, [0, 1])
     np.testing.assert_array_equal(look(batch, [1, 0])[::-1], first)
     assert (first[0] != first[1]).mean() > 0.01

@@ -71,6 +71,7 @@ def config(robot: Embodiment):
         camera_names=robot.camera_names,
         image_size=8,
         vision_channels=(8, 16),
+        num_image_tokens=4,
         hidden_size=32,
         num_layers=2,
         num_heads=2,

@@ -32,4 +32,4 @@ def test_from_frame_undoes_to_frame_over_any_batch(robot, seed, frame):
 
 def test_an_unknown_frame_is_refused(robot):
     with pytest.raises(VlaError, match="absolute, relative"):
-        to_frame(np.zeros((2, 3)), np.zeros(3), robot, "delta")
+        to_frame(np.zeros((2, 3)), np.zeros(3), robot, "delta")  # pyright: ignore[reportArgumentType]

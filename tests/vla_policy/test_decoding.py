@@ -76,6 +76,7 @@ def test_the_generator_decides_the_sample():
 def test_log_probs_and_entropy_are_differentiable():
     leaf = logits().requires_grad_()
     (decoding.log_probs(leaf, torch.zeros(2, 3, 4, dtype=torch.int64)).sum() + decoding.entropy(leaf).sum()).backward()
+    assert leaf.grad is not None
     assert torch.isfinite(leaf.grad).all()
 
 

@@ -107,4 +107,4 @@ def test_no_data_and_unknown_schemes_are_refused():
     with pytest.raises(VlaError, match="no data"):
         Statistics.of(np.zeros((0, 3)))
     with pytest.raises(VlaError, match="bounds, bounds_q99"):
-        normalise([0.0] * 3, MEASURED, "zscore")
+        normalise([0.0] * 3, MEASURED, "zscore")  # pyright: ignore[reportArgumentType]

@@ -12,7 +12,7 @@ from vla_policy import decoding
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 
-EVERY = dict(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EVERY = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def with_frame(policy, frame):
@@ -60,7 +60,7 @@ def test_inputs_are_copies(policy, robot):
 
 
 @pytest.mark.parametrize("frame", ["absolute", "relative"])
-@settings(**EVERY)
+@EVERY
 @given(seed=st.integers(0, 10_000))
 def test_decode_undoes_encode_within_half_a_bin(policy, frame, seed):
     policy = with_frame(policy, frame)
@@ -164,7 +164,6 @@ def test_arrays_of_the_wrong_shape_are_refused(policy, images, state, what):
 
 
 def test_an_unknown_decoding_is_refused(policy):
+    parts = (policy.network, policy.config, policy.statistics, policy.embodiment, policy.tokenizer)
     with pytest.raises(VlaError, match="expectation, argmax, sample"):
-        VlaPolicy(
-            policy.network, policy.config, policy.statistics, policy.embodiment, policy.tokenizer, decoding="beam"
-        )
+        VlaPolicy(*parts, decoding="beam")  # pyright: ignore[reportArgumentType]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vla_policy.errors import VlaError
-from vla_policy.vision import ConvEncoder, shrink
+from vla_policy.vision import SlotEncoder, shrink
 
 
 def images(size, count=2):
@@ -31,20 +31,37 @@ def test_sizes_that_are_no_multiple_are_refused():
         shrink(images(12), 8)
 
 
-@pytest.mark.parametrize("residuals", [False, True])
-def test_the_grid_is_row_by_row(config, residuals):
-    encoder = ConvEncoder(dataclasses.replace(config, image_size=16, vision_residuals=residuals))
-    black = torch.zeros(1, 16, 16, 3, dtype=torch.uint8)
-    spot = black.clone()
-    spot[0, 0, 12] = 255  # where the last token of the first row of the 4 x 4 grid looks
-    change = (encoder(spot) - encoder(black)).abs().sum(-1)[0]
-    assert change.shape == (16,)
-    if not residuals:  # their normalisation spreads a little to everywhere
-        assert change.argmax() == 3
-        assert change[12] == 0
+def spot_at(row, column, size=32):
+    image = torch.full((1, size, size, 3), 60, dtype=torch.uint8)
+    image[0, row - 2 : row + 2, column - 2 : column + 2] = 255
+    return image
+
+
+@torch.no_grad()
+def test_untrained_slots_already_look_at_what_stands_out(config):
+    torch.manual_seed(0)
+    encoder = SlotEncoder(dataclasses.replace(config, image_size=32, num_image_tokens=16))
+    for row, column in ((8, 8), (8, 24), (20, 12)):
+        attention = encoder._attention(encoder.layers(shrink(spot_at(row, column), 32)))
+        assert torch.allclose(attention.sum(-1), torch.ones(1, 16))
+        place = (attention @ encoder.grid_P2 * 16 + 16)[0]
+        nearest = (place - torch.tensor([column, row])).abs().amax(-1).min()
+        assert nearest < 3.0
+
+
+@torch.no_grad()
+def test_a_slot_tells_where_the_same_thing_is(config):
+    encoder = SlotEncoder(dataclasses.replace(config, image_size=32))
+    left, right = encoder(spot_at(16, 8)), encoder(spot_at(16, 24))
+    assert (left - right).abs().amax(-1).max() > 0.1
+
+
+@torch.no_grad()
+def test_a_uniform_image_has_finite_slots(config):
+    assert torch.isfinite(SlotEncoder(config)(torch.zeros(1, 8, 8, 3, dtype=torch.uint8))).all()
 
 
 def test_one_encoder_serves_all_images_alike(config):
-    encoder = ConvEncoder(config)
+    encoder = SlotEncoder(config)
     pair = images(8)
     assert torch.allclose(encoder(pair)[1:], encoder(pair[1:]), atol=1e-5)

@@ -1,11 +1,14 @@
-"""A robot, a policy of a few thousand numbers and a simulation that follows a script."""
+"""A robot, a policy of a few thousand numbers, a simulation that follows a script, and the twin made short."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import torch
 
 import piper_twin  # noqa: F401  chooses an off-screen OpenGL before any test module imports mujoco
 from piper_twin.episode import Episode
+from piper_twin.robot import DUAL_PIPER
 from piper_twin.worlds import ChunkOutcome
 from vla_policy import precision
 from vla_policy.config import VlaConfig
@@ -21,6 +25,7 @@ from vla_policy.normalization import DatasetStatistics, Statistics
 from vla_policy.policy import VlaPolicy
 from vla_policy.prompt import train_tokenizer
 from vla_rl_trainer.allocation import TaskAllocator
+from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.envs.vector_env import Observations
 from vla_rl_trainer.rollout import GroupCollector, GroupConfig, sampling
 
@@ -179,7 +184,60 @@ def sample_groups(policy: VlaPolicy, num_groups: int, script: Script | None = No
     return groups
 
 
-@pytest.fixture
+def make_piper_policy(seed: int = 0) -> VlaPolicy:
+    """An untrained policy for the twin."""
+    network = dataclasses.replace(
+        NETWORK,
+        camera_names=DUAL_PIPER.camera_names,
+        action_dim=DUAL_PIPER.num_joints,
+        state_dim=DUAL_PIPER.num_joints,
+    )
+    statistics = DatasetStatistics(
+        action=Statistics.of(np.linspace([-0.1] * DUAL_PIPER.num_joints, [0.1] * DUAL_PIPER.num_joints, 101)),
+        proprio=Statistics.of(np.linspace([-2.0] * DUAL_PIPER.num_joints, [2.0] * DUAL_PIPER.num_joints, 101)),
+        num_transitions=101,
+        num_trajectories=1,
+    )
+    return VlaPolicy.create(network, DUAL_PIPER, statistics, TOKENIZER, seed=seed)
+
+
+class ShortTwin(TwinVectorEnv):
+    """The twin with its workers, physics and images, but episodes of two chunks, about half of which succeed.
+
+    What decides is a digit of the joint positions at the end: no policy is too bad for it, and a run that differs
+    from another one anywhere soon has other successes.
+    """
+
+    def __init__(self, num_slots: int, *arguments: Any, **options: Any) -> None:
+        super().__init__(num_slots, *arguments, **options)
+        self._chunks = np.zeros(num_slots, dtype=int)
+
+    def reset(self, slots: Sequence[int], episodes: Sequence[Episode]) -> Observations:
+        self._chunks[list(slots)] = 0
+        return super().reset(slots, episodes)
+
+    def step_chunk(self, slots: Sequence[int], actions_BKA: np.ndarray) -> tuple[Observations, ChunkOutcome]:
+        seen, outcome = super().step_chunk(slots, actions_BKA)
+        self._chunks[list(slots)] += 1
+        done = outcome.done_B | (self._chunks[list(slots)] == 2)
+        lucky = np.floor(1000 * seen.state_BS.sum(axis=1)) % 2 == 0
+        return seen, dataclasses.replace(outcome, done_B=done, success_B=done & ~outcome.dropped_B & lucky)
+
+
+def tree_of(folder: Path) -> dict[str, str]:
+    """Every file below a folder with a digest of its content: to see that nothing was touched."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def without_times(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl without what no two runs share."""
+    return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in metrics]
+
+
+@pytest.fixture(scope="session")
 def toys() -> SimpleNamespace:
     """Everything above: test modules do not import one another."""
     return SimpleNamespace(**{name: value for name, value in globals().items() if not name.startswith("_")})

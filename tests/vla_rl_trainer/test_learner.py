@@ -168,6 +168,13 @@ def test_sampler_and_learner_agree_in_the_precision_of_this_machine(toys, policy
     assert metrics["sampler_learner_gap"] < 0.1
 
 
+def test_the_gap_is_that_before_the_first_step(policy, groups):
+    config = LearnerConfig(num_minibatches=6, num_epochs=2, learning_rate=1e-2)
+    metrics = update(policy, make_optimizer(policy, config), groups, 1.6, config, np.random.default_rng(0))
+    assert metrics["sampler_learner_gap"] < 1e-5
+    assert metrics["clipfrac"] > 0.0
+
+
 def test_the_gap_shows_a_wrong_temperature(policy, groups):
     metrics = update(policy, make_optimizer(policy, WHOLE), groups, 1.0, WHOLE, np.random.default_rng(0))
     assert metrics["sampler_learner_gap"] > 0.01

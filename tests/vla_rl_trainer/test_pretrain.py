@@ -18,7 +18,7 @@ from vla_rl_trainer.sft import SftConfig
 
 pytestmark = pytest.mark.sim
 
-SKILLS = ("play_touch_disc", "play_hover_disc")
+SKILLS = ("play_reach_disc", "play_hover_disc")
 
 
 @pytest.fixture(autouse=True)

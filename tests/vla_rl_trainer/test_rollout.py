@@ -91,6 +91,7 @@ def test_small_groups_are_not_stopped_before_two_members_can_disagree(toys, size
     groups, statistics, _ = collect(toys, toys.pattern("10101"), 2, group_size=size)
     assert [len(group.rewards) for group in groups] == [size] * 2
     assert statistics.num_stopped == 0
+    assert GroupConfig(group_size=size).first_part == 2
 
 
 def test_all_that_is_started_is_accounted_for(toys):

@@ -137,6 +137,13 @@ def test_the_learning_rate_warms_up_and_falls_to_a_tenth():
     assert learning_rate_at(0, SftConfig(num_steps=1, learning_rate=1.0)) == 1.0
 
 
+def test_every_step_is_taken_at_its_learning_rate(toys, table):
+    trainer = SftTrainer(toys.make_policy(), table, QUICK, seed=0)
+    for step in range(QUICK.num_steps):
+        trainer.train_step()
+        assert trainer.optimizer.param_groups[0]["lr"] == learning_rate_at(step, QUICK)
+
+
 def test_augmentation_keeps_types_shapes_and_prompts(policy, table):
     inputs = inputs_of(policy, table)
     changed = augment(inputs, SftConfig(shift=2), torch.Generator().manual_seed(0))

@@ -28,8 +28,10 @@ class VlaConfig:
     """Side of the square image the vision encoder sees [px]; larger images are averaged down to it."""
     vision_channels: tuple[int, ...]
     """Output channels of the stride-2 convolutions, first to last."""
-    vision_residuals: bool = False
-    """A residual convolution after every stride-2 convolution."""
+    num_vision_residuals: int = 1
+    """Residual convolutions after those."""
+    num_image_tokens: int = 16
+    """Slots, and so tokens, of one image."""
 
     hidden_size: int
     num_layers: int
@@ -78,9 +80,9 @@ class VlaConfig:
                 raise VlaError(f"config: {field} is '{getattr(self, field)}'; choose one of {', '.join(allowed)}")
         if "{instruction}" not in self.prompt_template:
             raise VlaError("config: prompt_template lacks '{instruction}'")
-        if not self.camera_names or not self.vision_channels or self.image_size % self.patch_stride:
+        if not self.camera_names or not self.vision_channels or self.image_size % self.feature_stride:
             raise VlaError(
-                f"config: image_size {self.image_size} must be a multiple of the patch stride {self.patch_stride}, "
+                f"config: image_size {self.image_size} must be a multiple of the feature stride {self.feature_stride}, "
                 "with at least one camera and one convolution"
             )
         if self.hidden_size % (2 * self.num_heads):
@@ -95,14 +97,9 @@ class VlaConfig:
         return len(self.camera_names)
 
     @property
-    def patch_stride(self) -> int:
-        """Side of the square of pixels that one image token stands for [px]."""
+    def feature_stride(self) -> int:
+        """Side of the square of pixels that one position of the feature map stands for [px]."""
         return 2 ** len(self.vision_channels)
-
-    @property
-    def num_image_tokens(self) -> int:
-        """Tokens of one image."""
-        return (self.image_size // self.patch_stride) ** 2
 
     @property
     def num_action_tokens(self) -> int:

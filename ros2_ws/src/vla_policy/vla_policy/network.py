@@ -3,8 +3,9 @@
 [BOS | image tokens | proprio token | prompt | K*A placeholders | stop] goes through a Llama whose attention is made
 bidirectional, and all action tokens come out of one forward pass. The next-token shift of a language model is kept:
 the first action is read at the last prompt token, every other one at the placeholder before its own. What differs
-from OpenVLA-OFT by default: placeholders are learned instead of zero, and a head of 256 rows replaces the slice of
-the vocabulary.
+from OpenVLA-OFT by default: placeholders are learned instead of zero, a head of 256 rows replaces the slice of the
+vocabulary, image tokens are slots (`vision`), and weights start at std 1/sqrt(hidden), not 0.02, which is made for
+widths of thousands.
 
 B batch, C cameras, H and W pixels, L prompt tokens, T all tokens, D hidden, K steps, A dimensions, V bins, S state.
 """
@@ -18,7 +19,7 @@ from vla_policy import precision
 from vla_policy.config import VlaConfig
 from vla_policy.inputs import PolicyInputs
 from vla_policy.tokenizer import NUM_BINS
-from vla_policy.vision import ConvEncoder
+from vla_policy.vision import SlotEncoder
 
 _INITIAL_STD = 0.02
 
@@ -33,12 +34,10 @@ class VlaNetwork(nn.Module):
 
         self.config = config
         hidden = config.hidden_size
-        self.vision = ConvEncoder(config)
-        self.projector = nn.Sequential(
-            nn.LayerNorm(config.vision_channels[-1]), *_two_layers(config.vision_channels[-1], hidden)
-        )
+        self.vision = SlotEncoder(config)
+        self.projector = nn.Sequential(nn.LayerNorm(hidden), *_two_layers(hidden, hidden))
         self.camera_embedding = _embedding(config.num_cameras, 1, hidden)
-        self.grid_embedding = _embedding(1, config.num_image_tokens, hidden)
+        self.slot_embedding = _embedding(1, config.num_image_tokens, hidden)
         if config.use_proprio:
             self.proprio_projector = nn.Sequential(*_two_layers(config.state_dim, hidden))
         if config.placeholders == "learned":
@@ -52,6 +51,7 @@ class VlaNetwork(nn.Module):
                 num_hidden_layers=config.num_layers,
                 num_attention_heads=config.num_heads,
                 rms_norm_eps=1e-6,
+                initializer_range=hidden**-0.5,
                 use_cache=False,
             )
         )
@@ -95,7 +95,7 @@ class VlaNetwork(nn.Module):
         """BOS, image tokens and proprio token."""
         batch, cameras = inputs.images_BCHW3.shape[:2]
         features = self.projector(self.vision(inputs.images_BCHW3.flatten(0, 1)))
-        images_BCTD = features.view(batch, cameras, *features.shape[1:]) + self.camera_embedding + self.grid_embedding
+        images_BCTD = features.view(batch, cameras, *features.shape[1:]) + self.camera_embedding + self.slot_embedding
         bos_BT = torch.full_like(inputs.prompt_BL[:, :1], self.config.bos_id)
         parts = [self._embed(bos_BT), images_BCTD.flatten(1, 2)]
         if self.config.use_proprio:

@@ -70,7 +70,7 @@ class Statistics:
         fields = (data.mean(axes), data.std(axes), data.min(axes), data.max(axes), q01, q99)
         return Statistics(
             **{name: field.astype(np.float32) for name, field in zip(_FIELDS, fields, strict=True)},
-            mask=np.ones(data.shape[-1], bool) if mask is None else np.asarray(mask, bool),
+            mask=np.ones(data.shape[-1], np.bool_) if mask is None else np.asarray(mask, np.bool_),
         )
 
     @staticmethod

@@ -1,7 +1,13 @@
-"""Image encoder of the small presets: stride-2 convolutions, one for all cameras.
+"""Image encoder of the small presets: convolutions, then slots that say what is seen and where.
 
-Reaching for things asks for precision more than for depth, so the pixels get their coordinates as two extra channels,
-the first convolutions keep the fine detail, and nothing pools before the token grid.
+Manipulation asks for "where is the thing the instruction names" to a pixel, from few samples. So every token is one
+learned attention map over the fine feature map: the features found there, and the mean position of the map (the
+spatial softmax of Levine et al. 2016, here a token of its own, after TokenLearner, Ryoo et al. 2021). The prompt then
+selects by content and reads a position.
+
+Departure from a grid of patches, by measurement: `tiny` asked for the position of the disc of the named colour, two
+discs in 64 px of noise, 12,800 samples. Grid 4 x 4: 12.0 px error, which is chance; slots: 2.1 px. Coordinates as input
+channels made slots fail as well (their gradients are what the maps latch on to), so pixels carry colour alone.
 """
 
 from __future__ import annotations
@@ -13,54 +19,68 @@ from torch.nn import functional
 from vla_policy.config import VlaConfig
 from vla_policy.errors import VlaError
 
+_SHARPNESS = 10.0
+"""Initial factor on the standardised maps: they start by looking at what stands out."""
 
-class ConvEncoder(nn.Module):
-    """Images to a grid of feature vectors."""
 
-    coordinates: Tensor
+class SlotEncoder(nn.Module):
+    """Images to slots; one encoder serves all cameras."""
+
+    grid_P2: Tensor
 
     def __init__(self, config: VlaConfig) -> None:
         super().__init__()
         self._size = config.image_size
         layers: list[nn.Module] = []
-        width = 5  # RGB, x, y
+        width = 3  # RGB
         for channels in config.vision_channels:
             layers += [nn.Conv2d(width, channels, 3, stride=2, padding=1), nn.GELU()]
-            if config.vision_residuals:
-                layers.append(ResidualConv(channels))
             width = channels
+        layers += [ResidualConv(width) for _ in range(config.num_vision_residuals)]
         self.layers = nn.Sequential(*layers)
-        for module in self.layers.modules():
+        self.maps = nn.Conv2d(width, config.num_image_tokens, 1)
+        self.sharpness = nn.Parameter(torch.full((config.num_image_tokens, 1), _SHARPNESS))
+        self.what = nn.Linear(width, config.hidden_size)
+        self.where = nn.Linear(2, config.hidden_size)
+        for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
-        axis = torch.linspace(-1.0, 1.0, self._size)
-        grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"))
-        self.register_buffer("coordinates", grid[None], persistent=False)
+        axis = torch.linspace(-1.0, 1.0, config.image_size // config.feature_stride)
+        grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+        self.register_buffer("grid_P2", grid.flatten(0, 1), persistent=False)
 
     def forward(self, images_NHW3: Tensor) -> Tensor:
         """Encode uint8 images.
 
         Returns:
-            Features, shape (N, tokens, channels), tokens row by row.
+            Slots, shape (N, num_image_tokens, hidden_size).
         """
-        pixels = shrink(images_NHW3, self._size)
-        coordinates = self.coordinates.expand(len(pixels), -1, -1, -1)
-        planes = torch.cat((pixels, coordinates), dim=1).contiguous(memory_format=torch.channels_last)
-        return self.layers(planes).flatten(2).transpose(1, 2)
+        planes = self.layers(shrink(images_NHW3, self._size))
+        with torch.autocast(planes.device.type, enabled=False):  # half a bin of bfloat16 is a pixel
+            planes = planes.float()
+            attention_NTP = self._attention(planes)
+            what_NTD = self.what(attention_NTP @ planes.flatten(2).transpose(1, 2))
+            return what_NTD + self.where(attention_NTP @ self.grid_P2)
+
+    def _attention(self, planes: Tensor) -> Tensor:
+        """Where every slot looks: rows that sum to one over the P positions."""
+        maps_NTP = self.maps(planes).flatten(2)
+        centred = maps_NTP - maps_NTP.mean(-1, keepdim=True)
+        spread = centred.square().mean(-1, keepdim=True).sqrt() + 1e-3
+        return torch.softmax(self.sharpness * centred / spread, dim=-1)
 
 
 class ResidualConv(nn.Module):
-    """One pre-normalised 3x3 convolution around which the signal can pass."""
+    """One 3x3 convolution around which the signal can pass: sees further, keeps the place."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(8, channels)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, planes: Tensor) -> Tensor:
-        """Add the convolution of the normalised input."""
-        return planes + functional.gelu(self.conv(self.norm(planes)))
+        """Add the convolution of the input to it."""
+        return planes + functional.gelu(self.conv(planes))
 
 
 def shrink(images_NHW3: Tensor, size: int) -> Tensor:

@@ -19,10 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from piper_twin.episode import Episode
+from piper_twin.tasks import find_task
 from piper_twin.worlds import TwinConfig
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import collect, train_grpo, train_sft
 from vla_rl_trainer.command import run_command
+from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.demo_report import write_demo_report
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.disk import write_atomically
@@ -59,7 +61,19 @@ class DemoConfig:
     """GRPO stops early once the sampled policy reaches this."""
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     num_videos: int = 3
+    """Held-out worlds that are filmed before and after."""
     num_workers: int | None = None
+    """Simulation processes; one a core by default."""
+
+    def __post_init__(self) -> None:
+        """Refuse what a later stage would refuse."""
+        require_at_least(self, 1, "num_demos", "grpo_steps", "num_groups")
+        require_at_least(self, 0, "seed", "num_videos")
+        require_above(self, 0.0, "target_success")
+        require_at_most(self, 1.0, "target_success")
+        if self.num_workers is not None:
+            require_at_least(self, 1, "num_workers")
+        find_task(self.task)
 
 
 class Demo:
@@ -72,7 +86,10 @@ class Demo:
         self._started: float | None = None
 
     def main(self) -> dict[str, Any]:
-        """Run what is missing; returns the summary."""
+        """Run what is missing; returns the summary. A demo that is finished is left as it is."""
+        finished = self._finished()
+        if finished is not None:
+            return finished
         config, out = self._config, self._run.path
         if not (out / "demonstrations").exists():
             self._timed("collect", lambda: collect.main(self._collect_config()))
@@ -80,11 +97,20 @@ class Demo:
         sft_evaluations = self._timed("evaluate_sft", lambda: self._evaluate(sft, "sft"))
         rl = self._timed("grpo", lambda: train_grpo.main(self._grpo_config(sft)))
         rl_evaluations = self._timed("evaluate_rl", lambda: self._evaluate(rl, "rl"))
-        summary = self._summary(sft_evaluations, rl_evaluations)
         videos = self._timed("videos", lambda: self._film(sft, rl))
-        write_demo_report(self._run.report_path, config, summary, (sft_evaluations, rl_evaluations), videos, out / "grpo")
+        summary = self._summary(sft_evaluations, rl_evaluations)
+        write_demo_report(
+            self._run.report_path, config, summary, (sft_evaluations, rl_evaluations), videos, out / "grpo"
+        )
         self._run.write_summary(summary)
         return summary
+
+    def _finished(self) -> dict[str, Any] | None:
+        """The summary of a demo that is complete, which is written last."""
+        try:
+            return json.loads(self._run.summary_path.read_text()) if self._run.report_path.exists() else None
+        except (OSError, ValueError):
+            return None
 
     def _collect_config(self) -> collect.CollectConfig:
         config = self._config
@@ -127,7 +153,7 @@ class Demo:
         with TwinVectorEnv(64, twin, num_workers=self._config.num_workers) as env:
             found = {
                 decoding: evaluate_policy(env, policy, (self._config.task,), self._config.evaluation, decoding)
-                for decoding in (policy.decoding, "argmax")
+                for decoding in dict.fromkeys((policy.decoding, "argmax"))
             }
         Evaluation.write(file, found)
         return found

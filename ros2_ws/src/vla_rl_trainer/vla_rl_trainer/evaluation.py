@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from piper_twin.episode import Episode
+from piper_twin.wilson import wilson_interval
 from vla_policy.config import Decoding
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
@@ -19,7 +20,6 @@ from vla_rl_trainer.envs.vector_env import VectorEnv
 from vla_rl_trainer.progress import Progress
 from vla_rl_trainer.rollout import greedy, run_episodes
 from vla_rl_trainer.trajectory import Trajectory
-from vla_rl_trainer.wilson import wilson_interval
 
 SPLIT = "evaluation"
 """Worlds of this split never occur in training."""
@@ -76,7 +76,7 @@ class Evaluation:
         """
         try:
             return {name: _from_fields(fields) for name, fields in json.loads(path.read_text()).items()}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise VlaError(f"{path} is damaged ({error}); delete it, and it is made again") from error
 
     def of_task(self, task: str) -> Evaluation:
@@ -149,9 +149,7 @@ def evaluate_policy(
 
             run_episodes(env, greedy(policy), episodes, on_finished)
         outcomes = tuple(
-            Outcome(
-                one.episode.task, one.episode.seed, one.success, one.num_steps, tuple(sorted(one.signals))
-            )
+            Outcome(one.episode.task, one.episode.seed, one.success, one.num_steps, tuple(sorted(one.signals)))
             for one in (finished[episode] for episode in episodes)
             if not one.dropped
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from piper_twin.episode import Episode
+from piper_twin.pixels import average_down
 from piper_twin.robot import CONTROL_PERIOD, DUAL_PIPER
 from piper_twin.worlds import TwinConfig, WorldBatch
 from vla_policy.policy import VlaPolicy
@@ -22,14 +23,15 @@ class FilmStudio:
         self._worlds = WorldBatch(1, TwinConfig(randomization=randomization))
 
     def film(self, policy: VlaPolicy, episode: Episode) -> tuple[bytes, bool]:
-        """One episode as mp4, and whether it succeeded."""
+        """One episode as mp4, and whether it succeeded; the policy sees the very pixels an evaluation shows it."""
         worlds = self._worlds
         worlds.reset([0], [episode])
         frames = [self._look()]
         while True:
             state = np.empty((1, DUAL_PIPER.num_joints), dtype=np.float32)
             worlds.joint_states([0], state)
-            inputs = policy.inputs_from_arrays(frames[-1][None], state, [worlds.world(0).instruction])
+            seen = average_down(frames[-1][None], policy.config.image_size)
+            inputs = policy.inputs_from_arrays(seen, state, [worlds.world(0).instruction])
             for action in policy.act(inputs, state)[0]:
                 outcome = worlds.step_chunk([0], action[None, None])
                 frames.append(self._look())

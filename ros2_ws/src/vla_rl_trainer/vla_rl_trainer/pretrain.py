@@ -121,7 +121,7 @@ def vocabulary() -> Iterator[str]:
     """Every text a policy of ours is told: what the text tokenizer is made from."""
     for task in (*TASKS.values(), *PLAY_TASKS.values()):
         rng = np.random.default_rng(0)
-        for _ in range(40):
+        for _ in range(12):
             yield task.scene(rng).instruction
 
 

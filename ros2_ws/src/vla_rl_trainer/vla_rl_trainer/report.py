@@ -13,10 +13,10 @@ from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
+from piper_twin.wilson import wilson_interval
 from vla_rl_trainer.charts import NUM_COLOURS, Point, interval_bar, line_chart, smoothed
 from vla_rl_trainer.disk import write_atomically
 from vla_rl_trainer.report_template import PAGE, STYLE
-from vla_rl_trainer.wilson import wilson_interval
 
 
 class Block(Protocol):

@@ -34,6 +34,7 @@ class Run:
         self.config = config
         self._lock = lock
         self._trackers: list[Tracker] | None = None
+        self._is_new = False
 
     @staticmethod
     def create(path: str | Path, config: Mapping[str, Any]) -> Run:
@@ -54,7 +55,9 @@ class Run:
         except BaseException:
             lock.close()
             raise
-        return Run(path, resolved, lock)
+        run = Run(path, resolved, lock)
+        run._is_new = True
+        return run
 
     @staticmethod
     def open(path: str | Path) -> Run:
@@ -103,8 +106,11 @@ class Run:
         """Return the run itself."""
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Close the run."""
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Close the run. A new one that failed before it wrote anything is taken back, so that it bars no other."""
+        is_bare = {entry.name for entry in self.path.iterdir()} == {".lock", "config.yaml"}
+        if kind is not None and self._is_new and is_bare:
+            (self.path / "config.yaml").unlink()
         self.close()
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer.allocation import TaskAllocator
 from vla_rl_trainer.command import run_presets
-from vla_rl_trainer.config_checks import require_above, require_at_least
+from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.envs.vector_env import VectorEnv
@@ -78,12 +78,18 @@ class TrainGrpoConfig:
         require_at_least(self, 1, "num_steps", "num_groups", "num_slots", "checkpoint_every")
         require_at_least(self, 0, "seed")
         require_above(self, 0.0, "temperature")
+        if self.num_workers is not None:
+            require_at_least(self, 1, "num_workers")
+        if self.target_success is not None:
+            require_above(self, 0.0, "target_success")
+            require_at_most(self, 1.0, "target_success")
         if self.split == "evaluation":
             raise VlaError("training on the evaluation split would spoil every evaluation; use --split train")
         if not self.tasks:
             raise VlaError("no task was given; name at least one with --tasks")
         for task in self.tasks:
             find_task(task)
+            Episode(task, self.seed, self.split)
 
 
 def ours(checkpoint: Path) -> TrainGrpoConfig:
@@ -97,7 +103,7 @@ def paper(checkpoint: Path) -> TrainGrpoConfig:
         checkpoint=checkpoint,
         num_steps=300,
         num_groups=64,
-        group=GroupConfig(stop_decided=False),
+        group=GroupConfig(stop_decided=False, carry_surplus=False),
         learner=LearnerConfig(learning_rate=5e-6, shuffle=False),
         uniform_tasks=True,
     )
@@ -132,7 +138,8 @@ class GrpoTrainer:
             trajectory.forget()
             return ()
 
-        run_episodes(self._env, sampling(self.policy, self.config.temperature, self._generator(0)), episodes, on_finished)
+        decide = sampling(self.policy, self.config.temperature, self._generator(0))
+        run_episodes(self._env, decide, episodes, on_finished)
         if not any(solved):
             raise VlaError(
                 f"{self.config.checkpoint} solved 0 of {len(solved)} episodes of {', '.join(self.config.tasks)}; "
@@ -197,10 +204,15 @@ def _rollout_metrics(statistics: CollectStatistics, num_kept: int) -> dict[str, 
         "rollout/dropped_episodes": statistics.num_dropped_episodes,
         "group/kept": num_kept,
         "group/started": statistics.num_groups,
-        "group/dropped": statistics.num_all_solved + statistics.num_all_failed,
+        "group/dropped": statistics.num_all_solved
+        + statistics.num_all_failed
+        + statistics.num_outside_bounds
+        + statistics.num_lost,
         "group/all_solved": statistics.num_all_solved,
         "group/all_failed": statistics.num_all_failed,
         "group/stopped": statistics.num_stopped,
+        "group/surplus": statistics.num_surplus,
+        "group/hit_limit": statistics.hit_group_limit,
     }
 
 
@@ -209,16 +221,18 @@ def main(config: TrainGrpoConfig) -> Path:
     policy = VlaPolicy.load(config.checkpoint, pick_device(), robot=DUAL_PIPER)
     twin = TwinConfig(randomization=config.randomization, image_size=policy.config.image_size)
     settings = dataclasses.asdict(config)
-    with Run.open_or_create(config.out, settings, may_differ=("out", "num_workers", "num_steps")) as run:
-        with TwinVectorEnv(config.num_slots, twin, num_workers=config.num_workers) as env:
-            trainer = GrpoTrainer(config, policy, env)
-            latest = run.latest_checkpoint()
-            if latest is None:
-                trainer.preflight()
-            else:
-                trainer.resume(latest)
-            run.truncate_metrics(trainer.step)
-            return _train(run, trainer)
+    with (
+        Run.open_or_create(config.out, settings, may_differ=("out", "num_workers", "num_steps")) as run,
+        TwinVectorEnv(config.num_slots, twin, num_workers=config.num_workers) as env,
+    ):
+        trainer = GrpoTrainer(config, policy, env)
+        latest = run.latest_checkpoint()
+        if latest is None:
+            trainer.preflight()
+        else:
+            trainer.resume(latest)
+        run.truncate_metrics(trainer.step)
+        return _train(run, trainer)
 
 
 def _train(run: Run, trainer: GrpoTrainer) -> Path:
@@ -232,14 +246,36 @@ def _train(run: Run, trainer: GrpoTrainer) -> Path:
             if trainer.step % config.checkpoint_every == 0 or is_last:
                 with run.saving_checkpoint(trainer.step) as folder:
                     trainer.save(folder)
+            if metrics["group/kept"] == 0 and not is_last:
+                raise VlaError(_why_nothing_was_learnt(metrics))
     return run.checkpoint_path(trainer.step)
 
 
+def _why_nothing_was_learnt(metrics: dict[str, float]) -> str:
+    rate = metrics["reward/mean"]
+    remedy = (
+        "give harder tasks, more --randomization, or a --target-success to stop at"
+        if rate > 0.5
+        else "record more demonstrations, fine-tune longer, or give easier tasks"
+    )
+    return (
+        f"none of {metrics['group/started']:.0f} groups was informative at a success rate of {rate:.0%}: "
+        f"nothing can be learnt here; {remedy}"
+    )
+
+
 def _is_solved(run: Run, config: TrainGrpoConfig) -> bool:
+    """Whether the last two steps reached the target, or the last one did so without leaving anything to learn from.
+
+    A step made of surplus groups alone says nothing.
+    """
     if config.target_success is None:
         return False
-    rewards = [line["reward/mean"] for line in run.metrics()][-2:]
-    return len(rewards) == 2 and min(rewards) >= config.target_success
+    told = [line for line in run.metrics() if line["reward/mean"] is not None][-2:]
+    reached = [line["reward/mean"] >= config.target_success for line in told]
+    if reached and reached[-1] and told[-1]["group/kept"] == 0:
+        return True
+    return len(reached) == 2 and all(reached)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from piper_twin.robot import DUAL_PIPER
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer.base import base_policy
 from vla_rl_trainer.command import run_command
+from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.dataset import Dataset, FrameTable
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.run_folder import Run
@@ -34,6 +35,11 @@ class TrainSftConfig:
     checkpoint_every: int = 50
     """Steps between checkpoints."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        require_at_least(self, 1, "checkpoint_every")
+        require_at_least(self, 0, "seed")
 
 
 def main(config: TrainSftConfig) -> Path:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vla_policy.errors import VlaError
 
-_TENSORS, _NUMBERS = "optimizer.safetensors", "trainer.json"
+_FILE = "optimizer.safetensors"
+"""Moments as tensors, the numbers as JSON in the file's header (a file of their own would look like the policy's)."""
 
 
 def save_state(folder: Path, optimizer: torch.optim.Optimizer, numbers: Mapping[str, Any]) -> None:
@@ -23,8 +24,7 @@ def save_state(folder: Path, optimizer: torch.optim.Optimizer, numbers: Mapping[
     for index, moments in optimizer.state_dict()["state"].items():
         for name, value in moments.items():
             tensors[f"{index}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    save_file(tensors, folder / _TENSORS)
-    (folder / _NUMBERS).write_text(json.dumps(numbers, indent=2) + "\n")
+    save_file(tensors, folder / _FILE, metadata={"numbers": json.dumps(numbers)})
 
 
 def load_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -34,9 +34,10 @@ def load_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]
         VlaError: the files are damaged or belong to another network.
     """
     try:
-        tensors = load_file(folder / _TENSORS)
-        numbers = dict[str, Any](json.loads((folder / _NUMBERS).read_text()))
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        tensors = load_file(folder / _FILE)
+        with safe_open(folder / _FILE, framework="pt") as file:
+            numbers = dict[str, Any](json.loads((file.metadata() or {})["numbers"]))
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise VlaError(
             f"{folder} cannot be resumed from ({error}); delete that checkpoint to resume from the one before"
         ) from error

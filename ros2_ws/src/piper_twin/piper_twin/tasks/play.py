@@ -1,6 +1,7 @@
 """Play: reaches, grasps, pushes and placements of plain solids, the free data a base policy is pretrained on.
 
-No benchmark task and none of its objects occurs here. Every play task has a target, two other solids and a pad, in
+No benchmark task and none of its objects occurs here, nor pressing from above: a tool comes down on nothing but to
+grasp it with open fingers. Every play task has a target, two other solids and a pad, in
 colours and places drawn anew each time, and starts from a random posture, so that the base learns to close the offset
 it sees rather than a path.
 """
@@ -62,16 +63,19 @@ _TALL_AS_LYING = {"sphere": 0, "cylinder": 1, "box": 2}
 """Which half size is the height of the centre."""
 
 PHRASES: dict[str, tuple[str, ...]] = {
-    "touch": ("touch the {target}", "reach for the {target}", "tap the {target}", "put the finger on the {target}"),
+    "reach": ("reach for the {target}", "go beside the {target}", "move next to the {target}", "approach the {target}"),
     "hover": ("move above the {target}", "hover over the {target}", "go over the {target}"),
     "lift": ("pick up the {target}", "lift the {target}", "grasp the {target} and raise it", "take the {target}"),
     "push": ("push the {target} {place}", "slide the {target} {place}", "move the {target} {place}"),
     "place": ("put the {target} on the {pad} pad", "place the {target} on the {pad} pad", "set the {target} down on the {pad} pad"),
 }  # fmt: skip
 
-_DIRECTIONS = {"forward": (1.0, 0.0), "back": (-1.0, 0.0), "to the left": (0.0, 1.0), "to the right": (0.0, -1.0)}
 _PUSH_LENGTH = 0.08
 _LIFT_HEIGHT = 0.10
+HOVER_HEIGHT = 0.08
+"""Of a hovering tool over the target's top [m]."""
+BESIDE = 0.06
+"""Between a tool that has reached beside the target and its middle [m]."""
 
 
 class Play(Task):
@@ -107,7 +111,7 @@ class Play(Task):
         words = {
             "target": f"{colour_of['target']} {self._solids['target'].name}",
             "pad": colour_of["pad"],
-            "place": str(rng.choice(list(_DIRECTIONS))),
+            "place": _push_direction(target.x, target.y)[0],
         }
         return Scene(
             placements=placements,
@@ -125,19 +129,26 @@ class Play(Task):
         if self._skill == "place":
             on_pad = now.distance_xy("target_position", "pad_position") < 0.03
             return on_pad & (now.z("target_position") < 0.02) & self._is_away(now)
-        height = self._touch_height() + (0.08 if self._skill == "hover" else 0.0)
-        near = False
-        for arm in ARMS:
-            level = abs(now.z(f"{arm}_tool") - height) < 0.012
-            near = near | (level & (now.distance_xy(f"{arm}_tool", "target_position") < 0.015))
-        return near
+        if self._skill == "reach":
+            return self._is_near(now, self._beside_height(), 0.045, 0.075)
+        return self._is_near(now, self._solids["target"].height + HOVER_HEIGHT, 0.0, 0.015)
 
     def signals(self, now: Readings, start: Readings) -> dict[str, Any]:
         """Moved: the target left its place by 2 cm."""
         return {"moved": ((now["target_position"] - start["target_position"]) ** 2).sum(-1) ** 0.5 > 0.02}
 
-    def _touch_height(self) -> float:
-        return self._solids["target"].height + 0.004
+    @staticmethod
+    def _is_near(now: Readings, height: float, nearest: float, farthest: float) -> Any:
+        """A tool is level with `height` and between the two horizontal distances from the target [m]."""
+        near = False
+        for arm in ARMS:
+            distance = now.distance_xy(f"{arm}_tool", "target_position")
+            level = abs(now.z(f"{arm}_tool") - height) < 0.012
+            near = near | (level & (distance >= nearest) & (distance < farthest))
+        return near
+
+    def _beside_height(self) -> float:
+        return max(0.02, 0.5 * self._solids["target"].height)
 
     @staticmethod
     def _is_away(now: Readings) -> Any:
@@ -152,12 +163,11 @@ class Play(Task):
         arm = nearer_arm(y)
         top = self._solids["target"].height
         if self._skill == "hover":
-            return [Move({arm: ToolPose(x, y, self._touch_height() + 0.08, opening=0.0)}, wait=0.2)]
-        if self._skill == "touch":
-            over = ToolPose(x, y, top + 0.06, opening=0.0)
-            return [Move({arm: over}), Move({arm: ToolPose(x, y, self._touch_height(), opening=0.0)}, wait=0.2)]
+            return [Move({arm: ToolPose(x, y, top + HOVER_HEIGHT)}, wait=0.2)]
+        if self._skill == "reach":
+            return self._reach(arm, x, y)
         if self._skill == "push":
-            return self._push(start, arm, x, y)
+            return self._push(arm, x, y)
         grasp_z = max(0.016, top - 0.022)
         grasp = ToolPose(x, y, grasp_z)
         closed = dataclasses.replace(grasp, opening=0.0)
@@ -174,19 +184,29 @@ class Play(Task):
             moves.append(Move({arm: dataclasses.replace(released, z=grasp_z + 0.10)}, wait=0.2))
         return moves
 
-    def _push(self, start: Readings, arm: str, x: float, y: float) -> list[Move]:
-        """Beside the target, then through it, away from the arm's own base so that it stays in reach."""
+    def _reach(self, arm: str, x: float, y: float) -> list[Move]:
+        """Down beside the target, on the side of the arm's own base."""
         angle = math.atan2(y - base_position(arm)[1], x)
-        reach = 0.055
+        beside = ToolPose(x - BESIDE * math.cos(angle), y - BESIDE * math.sin(angle), self._beside_height())
+        above = dataclasses.replace(beside, z=beside.z + 0.06)
+        return [Move({arm: above}), Move({arm: beside}, wait=0.2)]
+
+    def _push(self, arm: str, x: float, y: float) -> list[Move]:
+        """Down before the target, then through it."""
+        _, toward = _push_direction(x, y)
         height = max(0.012, 0.5 * self._solids["target"].height)
-        toward = (math.cos(angle), math.sin(angle)) if x < 0.36 else (0.0, -math.copysign(1.0, y))
-        del start
-        beside = ToolPose(x - reach * toward[0], y - reach * toward[1], height, opening=0.0)
-        through = dataclasses.replace(
-            beside, x=x + _PUSH_LENGTH * toward[0] - 0.02, y=y + _PUSH_LENGTH * toward[1]
-        )
-        above = dataclasses.replace(beside, z=height + 0.08)
-        return [Move({arm: above}), Move({arm: beside}), Move({arm: through}, speed=0.5, wait=0.2)]
+        before = ToolPose(x - 0.055 * toward[0], y - 0.055 * toward[1], height, opening=0.0)
+        through = dataclasses.replace(before, x=x + _PUSH_LENGTH * toward[0] - 0.02, y=y + _PUSH_LENGTH * toward[1])
+        above = dataclasses.replace(before, z=height + 0.08)
+        return [Move({arm: above}), Move({arm: before}), Move({arm: through}, speed=0.5, wait=0.2)]
+
+
+def _push_direction(x: float, y: float) -> tuple[str, tuple[float, float]]:
+    """Where a target is pushed, in words and as a unit vector: it must stay in reach and on the table."""
+    if x >= 0.36:
+        return ("to the right", (0.0, -1.0)) if y > 0.0 else ("to the left", (0.0, 1.0))
+    angle = math.atan2(y - base_position(nearer_arm(y))[1], x)
+    return "forward", (math.cos(angle), math.sin(angle))
 
 
 def _apart(placed: list[Placement], rng: np.random.Generator, side: float) -> Placement:
@@ -219,7 +239,7 @@ def _all_play() -> dict[str, Play]:
     tasks = []
     for index, (name, solid) in enumerate(SOLIDS.items()):
         others = (SOLIDS[names[(index + 1) % len(names)]], SOLIDS[names[(index + 3) % len(names)]])
-        skills = ("touch", "hover", "push", *(("lift", "place") if solid.graspable else ()))
+        skills = ("reach", "hover", "push", *(("lift", "place") if solid.graspable else ()))
         tasks += [Play(skill, SOLIDS[name], others) for skill in skills]
     return {task.name: task for task in tasks}
 

@@ -72,6 +72,11 @@ class TwinVectorEnv:
     def _start(self, index: int) -> WorkerHandle:
         return WorkerHandle(self._config, self._layout, self._slots_of(index), self._file, self._answer_timeout)
 
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Of the workers."""
+        return tuple(worker.process_id for worker in self._workers)
+
     def _slots_of(self, index: int) -> tuple[int, ...]:
         return tuple(range(index, self.num_slots, self.num_workers))
 

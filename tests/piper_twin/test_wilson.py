@@ -1,7 +1,7 @@
 import pytest
 
 from vla_policy.errors import VlaError
-from vla_rl_trainer.wilson import disjoint, wilson_interval
+from piper_twin.wilson import disjoint, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,183 @@
+"""How often each task's scripted expert succeeds, and how long it takes: the first thing to look at in a new task.
+
+    python -m piper_twin.rates --tasks click_bell pick_bottle --num-seeds 200 --randomization standard
+
+Physics only, no images; the same seeds give the same table for any number of processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from piper_twin.demonstrate import demonstrate
+from piper_twin.episode import Episode
+from piper_twin.tasks import TASKS, find_task
+from piper_twin.wilson import wilson_interval
+from piper_twin.worlds import TwinConfig, WorldBatch
+from vla_policy.errors import VlaError
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RatesConfig:
+    """Which experts, in which worlds."""
+
+    tasks: tuple[str, ...] = tuple(TASKS)
+    num_seeds: int = 200
+    """Worlds of each task."""
+    first_seed: int = 0
+    randomization: str = "standard"
+    """off, standard or wide."""
+    split: str = "demonstration"
+    """Random streams the worlds are drawn from."""
+    num_workers: int | None = None
+    """Processes; one a core by default."""
+
+    def __post_init__(self) -> None:
+        """Refuse what names no worlds."""
+        if not self.tasks:
+            raise VlaError("no task was given; name at least one with --tasks")
+        for task in self.tasks:
+            find_task(task)
+        if self.num_seeds < 1 or (self.num_workers is not None and self.num_workers < 1):
+            raise VlaError("num_seeds and num_workers count from 1; give at least 1")
+        TwinConfig(randomization=self.randomization)
+        Episode(self.tasks[0], self.first_seed, self.split)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Try:
+    """One episode of an expert."""
+
+    task: str
+    success: bool
+    num_steps: int
+    """Control steps until success or the end of the plan; 0 when the plan leads out of the arms' reach."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExpertRate:
+    """All episodes of one expert."""
+
+    task: str
+    tries: tuple[Try, ...]
+
+    @property
+    def num_successes(self) -> int:
+        """Solved episodes."""
+        return sum(one.success for one in self.tries)
+
+    @property
+    def num_unreachable(self) -> int:
+        """Episodes in which the expert found no way for the arms."""
+        return sum(one.num_steps == 0 for one in self.tries)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the success rate."""
+        return wilson_interval(self.num_successes, len(self.tries))
+
+    @property
+    def mean_steps(self) -> float | None:
+        """Control steps to success, None when there was none."""
+        steps = [one.num_steps for one in self.tries if one.success]
+        return sum(steps) / len(steps) if steps else None
+
+
+def expert_rates(config: RatesConfig) -> list[ExpertRate]:
+    """Let every expert try its worlds.
+
+    Raises:
+        VlaError: a process was killed.
+    """
+    seeds = range(config.first_seed, config.first_seed + config.num_seeds)
+    tasks = tuple(dict.fromkeys(config.tasks))
+    episodes = [Episode(task, seed, config.split) for task in tasks for seed in seeds]
+    with _tries(episodes, config) as found:
+        tries = list(_with_progress(found, len(episodes)))
+    return [ExpertRate(task, tuple(one for one in tries if one.task == task)) for task in tasks]
+
+
+@contextlib.contextmanager
+def _tries(episodes: Sequence[Episode], config: RatesConfig) -> Iterator[Iterable[Try]]:
+    """The tries in the order of the episodes, as they come in."""
+    run = functools.partial(_try, randomization=config.randomization)
+    num_workers = min(len(episodes), config.num_workers or len(os.sched_getaffinity(0)))
+    if num_workers == 1:
+        yield map(run, episodes)
+        return
+    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _leave_ctrl_c_to_the_parent)
+    try:
+        yield pool.map(run, episodes, chunksize=4)
+    except BrokenProcessPool as error:
+        raise VlaError("a process was killed; look for a full memory (dmesg), or take fewer --num-workers") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _try(episode: Episode, randomization: str) -> Try:
+    demonstration = demonstrate(_worlds(randomization), episode, look_every=None)
+    return Try(episode.task, demonstration.success, len(demonstration.state_TS))
+
+
+@functools.cache
+def _worlds(randomization: str) -> WorldBatch:
+    """One world for all episodes of this process."""
+    return WorldBatch(1, TwinConfig(randomization=randomization, images=False))
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _with_progress(tries: Iterable[Try], total: int) -> Iterable[Try]:
+    return track(tries, "experts", total, console=Console(stderr=True), disable=not sys.stderr.isatty())
+
+
+def table_of(rates: Sequence[ExpertRate]) -> Table:
+    """The result, for a terminal."""
+    table = Table(title="scripted experts; steps are those to success")
+    table.add_column("task", no_wrap=True)
+    for column in ("success", "95 %", "worlds", "no way", "steps", "horizon"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for rate in rates:
+        low, high = rate.interval
+        table.add_row(
+            rate.task,
+            f"{rate.num_successes / len(rate.tries):.1%}",
+            f"{low:.0%} .. {high:.0%}",
+            str(len(rate.tries)),
+            str(rate.num_unreachable),
+            "-" if rate.mean_steps is None else f"{rate.mean_steps:.0f}",
+            str(find_task(rate.task).horizon),
+        )
+    return table
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    try:
+        Console().print(table_of(expert_rates(tyro.cli(RatesConfig))))
+    except VlaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 import pytest
 
-from vla_policy.errors import VlaError
 from piper_twin.wilson import disjoint, wilson_interval
+from vla_policy.errors import VlaError
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import types
 
 from vla_rl_trainer import provenance
 
@@ -38,8 +39,15 @@ def test_gpus_of_a_kind_are_counted(monkeypatch):
 
 
 def test_provenance_says_how_to_run_it_again(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None, raising=False)
     monkeypatch.setattr(sys, "argv", ["/somewhere/train_sft", "--task", "click bell"])
     facts = provenance.provenance(seed=7)
     assert facts["command"] == "train_sft --task 'click bell'"
     assert facts["seed"] == "7"
     assert {"commit", "hardware", "python", "numpy", "date"} <= set(facts)
+
+
+def test_a_module_that_was_run_is_named_as_it_was_run(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", types.SimpleNamespace(name="vla_rl_trainer.demo"))
+    monkeypatch.setattr(sys, "argv", ["/somewhere/demo.py", "--seed", "1"])
+    assert provenance.command_line() == "python -m vla_rl_trainer.demo --seed 1"

@@ -144,7 +144,8 @@ def _tool_position(arm: str, joints: Array) -> Array:
     configuration = mink.Configuration(_arm_model())
     configuration.update(np.concatenate([joints, (0.0, 0.0)]))
     base_x, base_y = base_position(arm)
-    return configuration.get_transform_frame_to_world("arm_tool", "site").translation() + (base_x, base_y, 0.0)
+    in_base = configuration.get_transform_frame_to_world("arm_tool", "site").translation()
+    return in_base + np.array((base_x, base_y, 0.0))
 
 
 def solve_pose(arm: str, pose: ToolPose, seed: tuple[float, ...]) -> Array:
@@ -177,5 +178,5 @@ def solve_pose(arm: str, pose: ToolPose, seed: tuple[float, ...]) -> Array:
 
 
 def _tool_rotation(yaw: float, tilt: float, roll: float) -> mink.SO3:
-    """Tool frame in the base frame: z along the tool, leaning by `tilt` from down towards `yaw`; y along the opening."""
+    """Tool frame in the base frame: z along the tool, `tilt` from down towards `yaw`; y along the opening."""
     return mink.SO3.from_z_radians(yaw) @ mink.SO3.from_y_radians(math.pi - tilt) @ mink.SO3.from_z_radians(roll)

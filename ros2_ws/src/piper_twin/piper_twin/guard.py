@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import mujoco
 import numpy as np
@@ -21,6 +22,11 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 
 Array = npt.NDArray[np.float64]
+
+
+SWEEP_STEP = 0.06
+"""Postures between two commands are checked this far apart [rad]: two outstretched arms (0.63 m) close up by less than
+8 cm on such a step, about the thickness of two grippers."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,18 +111,22 @@ class DistanceGuard:
         self._qpos = np.array([_qpos_addresses(self._model, arm) for arm in ARMS])  # (arms, 8)
 
     def violation(self, command: Array, previous: Array | None = None) -> str | None:
-        """What comes too near when the arms stand at `command`; None when all is clear.
+        """What comes too near when the arms go to `command`; None when all is clear.
 
         Args:
             command: Joint positions [rad], [m], shape (num_joints,).
-            previous: Where the arms stand now. If that is too near already, a command that is no worse is let through,
-                or the arms could never leave.
+            previous: Where the arms stand now; what lies between is checked too. If they stand too near already, a
+                command that is no worse is let through, or the arms could never leave.
         """
-        worst = self._worst(command)
-        if worst is None:
-            return None
-        before = None if previous is None else self._worst(previous)
-        return worst.reason if before is None or worst.excess > before.excess else None
+        if previous is None:
+            worst = self._worst(command)
+            return worst.reason if worst else None
+        before = self._worst(previous)
+        for share in _shares(command, previous):
+            worst = self._worst(previous + share * (command - previous))
+            if worst is not None and (before is None or worst.excess > before.excess):
+                return worst.reason
+        return None
 
     def _worst(self, posture: Array) -> Approach | None:
         arms = posture.reshape(len(ARMS), DOF)
@@ -130,6 +140,12 @@ class DistanceGuard:
         names = [self._model.geom(int(geom)).name for geom in contact.geom]
         one, other = sorted(names, key="table".__eq__)
         return Approach(_excess(contact), f"{one} comes within {contact.dist * 1000:.0f} mm of {other}")
+
+
+def _shares(command: Array, previous: Array) -> Array:
+    """Points on the way to `command`, itself included, no farther apart than `SWEEP_STEP`."""
+    count = max(1, math.ceil(float(np.abs(command - previous).max()) / SWEEP_STEP))
+    return np.arange(1, count + 1) / count
 
 
 def _excess(contact: mujoco.MjContact) -> float:

@@ -68,9 +68,9 @@ class Statistics:
         axes = tuple(range(data.ndim - 1))
         q01, q99 = (np.quantile(data, share, axis=axes) for share in (0.01, 0.99))
         fields = (data.mean(axes), data.std(axes), data.min(axes), data.max(axes), q01, q99)
+        chosen = np.asarray([True] * data.shape[-1] if mask is None else mask, np.bool_)
         return Statistics(
-            **{name: field.astype(np.float32) for name, field in zip(_FIELDS, fields, strict=True)},
-            mask=np.ones(data.shape[-1], np.bool_) if mask is None else np.asarray(mask, np.bool_),
+            **{name: field.astype(np.float32) for name, field in zip(_FIELDS, fields, strict=True)}, mask=chosen
         )
 
     @staticmethod

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 from vla_rl_trainer.evaluation import Evaluation
-from vla_rl_trainer.report import Facts, Paragraph, Rate, ReportData, Section, Videos, charts_of, write_report
-from vla_rl_trainer.report import Table as ReportTable
-from vla_rl_trainer.report import Video as ReportVideo
+from vla_rl_trainer.evaluation_blocks import origin_section, strategy_table, success_table, video_grid
+from vla_rl_trainer.report import ReportData, Section, Video, charts_of, write_report
 from vla_rl_trainer.run_files import read_metrics
 
 _CURVES = {
@@ -43,44 +41,28 @@ def write_demo_report(
         videos: "sft" and "rl" to (seed, mp4, success).
         grpo: Run folder of the GRPO stage.
     """
-    stages = dict(zip(("sft", "rl"), evaluations, strict=True))
-    provenance = {name: summary[name] for name in ("command", "seed", "hardware", "commit") if name in summary}
+    used = [(_NAMES[stage], next(iter(found.values()))) for stage, found in zip(_NAMES, evaluations, strict=True)]
+    all_of_them = [
+        (name, one) for name, found in zip(_NAMES.values(), evaluations, strict=True) for one in found.values()
+    ]
     data = ReportData(
         title=f"{config.task}: {config.num_demos} demonstrations, then reinforcement learning",
         subtitle=f"{summary['wall_s'] / 60:.1f} minutes, {summary['env_steps_per_s']:.0f} control steps a second",
         sections=[
-            Section("Success on held-out worlds", [_rates(stages)]),
-            Section("Before and after", [_videos(videos)]),
+            Section("Success on held-out worlds", [success_table("stage", all_of_them)]),
+            Section("Before and after", [video_grid(_in_pairs(videos))]),
             Section("Training", [charts_of(read_metrics(grpo), _CURVES)]),
-            Section("How it was solved", [_strategies(stages)]),
-            Section("Where this comes from", [Facts(provenance), Facts(dataclasses.asdict(config), "configuration")]),
+            Section("How it was solved", [strategy_table("stage", used)]),
+            origin_section(summary, config),
         ],
     )
     write_report(path, data)
 
 
-def _rates(stages: dict[str, dict[str, Evaluation]]) -> ReportTable:
-    rows = [
-        [_NAMES[stage], evaluation.decoding, Rate(evaluation.num_successes, len(evaluation.outcomes))]
-        for stage, evaluations in stages.items()
-        for evaluation in evaluations.values()
-    ]
-    return ReportTable(["stage", "decoding", "success, 95 % interval"], rows)
-
-
-def _videos(videos: dict[str, list[tuple[int, bytes, bool]]]) -> Videos | Paragraph:
-    pairs = [
-        ReportVideo(f"world {seed}, {_NAMES[stage]}: {'success' if success else 'failure'}", mp4)
+def _in_pairs(videos: dict[str, list[tuple[int, bytes, bool]]]) -> list[Video]:
+    """The same world before and after, side by side."""
+    return [
+        Video(f"world {seed}, {_NAMES[stage]}: {'success' if success else 'failure'}", mp4)
         for row in zip(*videos.values(), strict=True)
         for stage, (seed, mp4, success) in zip(videos, row, strict=True)
     ]
-    return Videos(pairs) if pairs else Paragraph("No videos were asked for.")
-
-
-def _strategies(stages: dict[str, dict[str, Evaluation]]) -> ReportTable:
-    rows = [
-        [_NAMES[stage], signals, str(count)]
-        for stage, evaluations in stages.items()
-        for signals, count in next(iter(evaluations.values())).strategies().items()
-    ]
-    return ReportTable(["stage", "seen to happen", "successes"], rows)

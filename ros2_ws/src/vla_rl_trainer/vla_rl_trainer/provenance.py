@@ -52,8 +52,9 @@ def hardware() -> str:
 
 def command_line() -> str:
     """The command that started this process, ready to be pasted into a shell."""
-    program = Path(sys.argv[0]).name if sys.argv else "python"
-    return shlex.join([program, *sys.argv[1:]])
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", module.name] if module is not None else [Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def provenance(seed: int) -> dict[str, str]:

@@ -11,6 +11,7 @@ against the learner's, surplus groups open the next step, and a run can be stopp
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -241,7 +242,8 @@ def _train(run: Run, trainer: GrpoTrainer) -> Path:
         while trainer.step < config.num_steps and not _is_solved(run, config):
             metrics = trainer.train_step()
             run.log(trainer.step - 1, metrics)
-            progress.advance(note=f"success {metrics['reward/mean']:.0%}")
+            rate = metrics["reward/mean"]
+            progress.advance(note="groups kept from the step before" if math.isnan(rate) else f"success {rate:.0%}")
             is_last = trainer.step == config.num_steps or _is_solved(run, config)
             if trainer.step % config.checkpoint_every == 0 or is_last:
                 with run.saving_checkpoint(trainer.step) as folder:

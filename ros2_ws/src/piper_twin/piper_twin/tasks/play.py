@@ -67,7 +67,11 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "hover": ("move above the {target}", "hover over the {target}", "go over the {target}"),
     "lift": ("pick up the {target}", "lift the {target}", "grasp the {target} and raise it", "take the {target}"),
     "push": ("push the {target} {place}", "slide the {target} {place}", "move the {target} {place}"),
-    "place": ("put the {target} on the {pad} pad", "place the {target} on the {pad} pad", "set the {target} down on the {pad} pad"),
+    "place": (
+        "put the {target} on the {pad} pad",
+        "place the {target} on the {pad} pad",
+        "set the {target} down on the {pad} pad",
+    ),
 }  # fmt: skip
 
 _PUSH_LENGTH = 0.08

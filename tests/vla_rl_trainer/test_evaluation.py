@@ -67,7 +67,7 @@ def test_the_decoding_asked_for_is_used_and_the_policys_own_comes_back(toys, pol
     usual, seen = policy.decoding, []
     act = policy.act
     policy.act = lambda *arguments: seen.append(policy.decoding) or act(*arguments)
-    env = toys.ScriptedEnv(3, toys.pattern("1"))
+    env = toys.ScriptedEnv(3, toys.pattern("11"))
     assert evaluate_policy(env, policy, ("bell",), EvaluationConfig(num_episodes=2), "argmax").decoding == "argmax"
     assert evaluate_policy(env, policy, ("bell",), EvaluationConfig(num_episodes=2)).decoding == usual != "argmax"
     assert set(seen) == {"argmax", usual}

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import math
@@ -217,3 +218,22 @@ def test_a_dataclass_configuration_round_trips(tmp_path):
 
     Run.create(tmp_path, dataclasses.asdict(Config())).close()
     Run.open_or_create(tmp_path, dataclasses.asdict(Config())).close()
+
+
+def test_a_new_run_that_fails_before_it_wrote_anything_bars_no_other(tmp_path):
+    with pytest.raises(VlaError), Run.open_or_create(tmp_path / "run", CONFIG):
+        raise VlaError("the policy solves nothing")
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == [".lock"]
+    Run.open_or_create(tmp_path / "run", {**CONFIG, "seed": 9}).close()
+
+
+@pytest.mark.parametrize("failing_start", [1, 2])
+def test_a_run_that_fails_later_keeps_its_configuration(tmp_path, failing_start):
+    for start in (1, 2):
+        with contextlib.suppress(KeyboardInterrupt), Run.open_or_create(tmp_path / "run", CONFIG) as run:
+            if start == 1:
+                run.log(0, {"loss": 1.0})
+            if start == failing_start:
+                raise KeyboardInterrupt
+    with Run.open_or_create(tmp_path / "run", CONFIG) as run:
+        assert len(run.metrics()) == 1

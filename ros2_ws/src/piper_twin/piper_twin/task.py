@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -84,10 +84,10 @@ class Readings:
 class Task(abc.ABC):
     """One file in `piper_twin/tasks/`; stateless, shared by all worlds of the task."""
 
-    name: ClassVar[str]
-    instructions: ClassVar[tuple[str, ...]]
+    name: str
+    instructions: tuple[str, ...]
     """Several phrasings; an episode draws one."""
-    horizon: ClassVar[int]
+    horizon: int
     """Control steps until the episode has failed."""
 
     @abc.abstractmethod

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -108,8 +109,7 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """Close the run. A new one that failed before it wrote anything is taken back, so that it bars no other."""
-        is_bare = {entry.name for entry in self.path.iterdir()} == {".lock", "config.yaml"}
-        if kind is not None and self._is_new and is_bare:
+        if kind is not None and self._is_new and set(os.listdir(self.path)) == {".lock", "config.yaml"}:
             (self.path / "config.yaml").unlink()
         self.close()
 

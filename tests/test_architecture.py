@@ -65,7 +65,7 @@ LONGER_MODULES: dict[str, int] = {}
 LONGER_FUNCTIONS: dict[str, int] = {}
 """Path below ros2_ws/src, '::', name -> lines granted."""
 
-MACHINE_PATHS = ("/work/", "/root/", "/home/")
+MACHINE_PATHS = tuple(f"/{folder}/" for folder in ("work", "root", "home"))
 
 
 def modules(package: str) -> list[Path]:

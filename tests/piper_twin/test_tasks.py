@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from piper_twin.episode import Episode
 from piper_twin.expert import Move, ToolPose, Unreachable, commands, nearer_arm
@@ -139,7 +140,6 @@ def test_objects_at_rest_stay_at_rest(name):
 
 @pytest.mark.parametrize("name", BENCHMARK)
 def test_predicates_agree_between_numpy_and_torch(name):
-    torch = pytest.importorskip("torch")
     success, _, rows, world = run_expert(name, 0)
     task, layout = world.compiled.task, world.compiled.layout
     assert success

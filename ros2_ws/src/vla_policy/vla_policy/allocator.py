@@ -1,8 +1,8 @@
 """Keeping freed memory for the next layer instead of handing it back to the kernel.
 
 A forward pass on a CPU allocates and frees tens of megabytes a layer. By default glibc maps each block anew, and the
-kernel zeroes every page of it: for `tiny` at batch 64 that cost as much time as the arithmetic (150 against 278
-samples/s on two EPYC cores).
+kernel zeroes every page of it: for `tiny` at batch 64 a third of the time (166 against 250 samples/s in `make bench`
+on two EPYC cores, docs/benchmarks.md).
 """
 
 from __future__ import annotations

@@ -83,7 +83,6 @@ class Demo:
         """Work in `run`."""
         self._config = config
         self._run = run
-        self._started: float | None = None
 
     def main(self) -> dict[str, Any]:
         """Run what is missing; returns the summary. A demo that is finished is left as it is."""

@@ -3,9 +3,9 @@
     python -m vla_rl_trainer.train_grpo ours --checkpoint runs/sft/checkpoints/step_000150 --tasks click_bell
 
 Two presets. `paper` is SimpleVLA-RL's algorithm as published. `ours` differs in this: groups whose first half agrees
-are stopped, tasks near 50 % get more groups (a Beta posterior a task), mini-batches are mixed, the step size suits a
-small network. In both, uniform groups never reach the learner, log-probabilities are kept from sampling and checked
-against the learner's, surplus groups open the next step, and a run can be stopped and resumed with the same curve.
+are stopped, surplus groups open the next step, tasks near 50 % get more groups (a Beta posterior a task), mini-batches
+are mixed, the step size suits a small network. In both, uniform groups never reach the learner, log-probabilities are
+kept from sampling and checked against the learner's, and a run can be stopped and resumed with the same curve.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from piper_twin.episode import Episode
-from piper_twin.expert import Move, ToolPose, Unreachable, commands, nearer_arm
+from piper_twin.expert import commands
+from piper_twin.moves import Move, ToolPose, Unreachable, nearer_arm
 from piper_twin.portraits import PortraitConfig, draw_portraits
 from piper_twin.props import CAN_RADIUS
 from piper_twin.robot import ARMS, DUAL_PIPER, HOME

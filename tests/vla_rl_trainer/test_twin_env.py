@@ -84,6 +84,12 @@ def played_by_one():
     return play(1)
 
 
+def test_a_worker_starts_without_torch_and_without_the_experts_inverse_kinematics():
+    heavy = ("torch", "mink", "scipy")
+    code = f"import sys, vla_rl_trainer.envs.worker; print(*[name for name in {heavy!r} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
+
+
 @pytest.mark.parametrize("num_workers", [2, 3])
 def test_any_number_of_workers_gives_the_same_results_bit_for_bit(played_by_one, num_workers):
     for one, other in zip(played_by_one, play(num_workers), strict=True):

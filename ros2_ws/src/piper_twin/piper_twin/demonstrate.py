@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from piper_twin.episode import Episode
-from piper_twin.expert import Unreachable, commands
+from piper_twin.moves import Unreachable
 from piper_twin.robot import DUAL_PIPER
 from piper_twin.task import Readings
 from piper_twin.worlds import WorldBatch
@@ -37,6 +37,8 @@ def demonstrate(worlds: WorldBatch, episode: Episode, *, look_every: int | None 
         episode: Determines the world.
         look_every: Control steps from image to image, the first of them drawn by the seed; None: never look.
     """
+    from piper_twin.expert import commands  # mink and scipy, 0.5 s that a worker shall not pay to run policies
+
     worlds.reset([0], [episode])
     world = worlds.world(0)
     try:

@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from piper_twin.expert import Move
+from piper_twin.moves import Move
 
 OBJECT_GROUP = 0
 """Geom group of everything a task puts on the table."""

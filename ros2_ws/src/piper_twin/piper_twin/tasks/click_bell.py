@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 from piper_twin import props
-from piper_twin.expert import Move, ToolPose, nearer_arm
+from piper_twin.moves import Move, ToolPose, nearer_arm
 from piper_twin.robot import ARMS
 from piper_twin.task import Placement, Readings, Scene, Task
 

@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from piper_twin import props
-from piper_twin.expert import Move, ToolPose, nearer_arm
+from piper_twin.moves import Move, ToolPose, nearer_arm
 from piper_twin.predicates import is_held, is_still, is_upright, rise, shift_xy, strategy
 from piper_twin.task import Placement, Readings, Scene, Task
 

@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 
 from piper_twin import props
-from piper_twin.expert import Move, ToolPose, Unreachable, base_position, nearer_arm, solve_pose
+from piper_twin.moves import Move, ToolPose, Unreachable, base_position, nearer_arm
 from piper_twin.robot import ARMS, GRIPPER_STROKE, HOME, arm_slice
 from piper_twin.task import Placement, Readings, Scene, Task
 
@@ -226,6 +226,8 @@ def _apart(placed: list[Placement], rng: np.random.Generator, side: float) -> Pl
 
 def _random_posture(rng: np.random.Generator) -> np.ndarray:
     """Both tools somewhere over their half of the table."""
+    from piper_twin.expert import solve_pose  # mink and scipy, 0.5 s that importing the tasks shall not cost
+
     joints = np.tile(HOME, len(ARMS))
     for arm in ARMS:
         centre = base_position(arm)[1]

@@ -78,5 +78,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys):
 
 def test_the_command_prints_the_table(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["rates", "--tasks", "click_bell", "--num-seeds", "1", "--num-workers", "1"])
-    rates.main()
+    with pytest.raises(SystemExit) as ended:
+        rates.main()
+    assert ended.value.code == 0
     assert "click_bell" in capsys.readouterr().out

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from pathlib import Path
+from typing import NoReturn
 
 import mujoco
 import numpy as np
@@ -19,6 +19,7 @@ from piper_twin.camera_renderer import CameraRenderer
 from piper_twin.cell import empty_cell
 from piper_twin.compiled_task import STATE
 from piper_twin.episode import Episode
+from piper_twin.exit_codes import exit_after
 from piper_twin.expert import commands
 from piper_twin.robot import DEG, DUAL_PIPER
 from piper_twin.task import Readings
@@ -160,14 +161,9 @@ def _inset(picture: Image, images: Image) -> None:
         picture[top : top + size, left : left + size] = image
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Draw the pictures the command line asks for."""
-    try:
-        for file in draw_portraits(tyro.cli(PortraitConfig)):
-            print(file)
-    except VlaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    exit_after(lambda: print(*draw_portraits(tyro.cli(PortraitConfig)), sep="\n"))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import NoReturn
 
 import tyro
 from rich.console import Console
@@ -25,6 +26,7 @@ from rich.table import Table
 
 from piper_twin.demonstrate import demonstrate
 from piper_twin.episode import Episode
+from piper_twin.exit_codes import exit_after
 from piper_twin.tasks import TASKS, find_task
 from piper_twin.wilson import wilson_interval
 from piper_twin.worlds import TwinConfig, WorldBatch
@@ -167,16 +169,9 @@ def table_of(rates: Sequence[ExpertRate]) -> Table:
     return table
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Measure what the command line asks for."""
-    try:
-        Console().print(table_of(expert_rates(tyro.cli(RatesConfig))))
-    except VlaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+    exit_after(lambda: Console().print(table_of(expert_rates(tyro.cli(RatesConfig)))))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
+from piper_twin.exit_codes import exit_after
 from vla_policy.errors import VlaError
 
 Value = TypeVar("Value")
+
+_WHEN_STOPPED = "stopped; the same command resumes"
 
 
 def run_command(main: Callable[[Any], object], config: type | Any) -> NoReturn:
@@ -19,7 +21,10 @@ def run_command(main: Callable[[Any], object], config: type | Any) -> NoReturn:
     """
     import tyro
 
-    _finish(lambda: main(tyro.cli(config) if isinstance(config, type) else tyro.cli(type(config), default=config)))
+    def parse() -> Any:
+        return tyro.cli(config) if isinstance(config, type) else tyro.cli(type(config), default=config)
+
+    exit_after(lambda: main(parse()), _WHEN_STOPPED)
 
 
 def run_presets(main: Callable[[Any], object], presets: Mapping[str, Callable[[Any], Any]]) -> NoReturn:
@@ -30,19 +35,7 @@ def run_presets(main: Callable[[Any], object], presets: Mapping[str, Callable[[A
     import tyro
 
     choices = {name: ((preset.__doc__ or "").split("\n")[0], preset(tyro.MISSING)) for name, preset in presets.items()}
-    _finish(lambda: main(tyro.extras.overridable_config_cli(choices)))
-
-
-def _finish(work: Callable[[], object]) -> NoReturn:
-    try:
-        code = work()
-    except VlaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command resumes", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+    exit_after(lambda: main(tyro.extras.overridable_config_cli(choices)), _WHEN_STOPPED)
 
 
 def find(choices: Mapping[str, Value], name: str, kind: str) -> Value:

@@ -43,7 +43,7 @@ def half_solved(monkeypatch):
 
     def evaluated(config, policy):
         found = [outcome(seed, seed % 2 == 0, task) for task in config.tasks for seed in range(config.num_episodes - 1)]
-        return Evaluation(policy.decoding, tuple(found), len(config.tasks))
+        return Evaluation(policy.decoding, tuple(found), config.tasks)
 
     class Studio:
         def __init__(self, randomization):

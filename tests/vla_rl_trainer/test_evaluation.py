@@ -26,7 +26,7 @@ EVALUATION = Evaluation(
         outcome(True, "grasped", "lifted", seed=3),
         outcome(True, task="stack_bowls", seed=0),
     ),
-    num_dropped=2,
+    dropped=("stack_bowls", "click_bell", "stack_bowls"),
 )
 
 
@@ -58,6 +58,7 @@ def test_every_world_counts_once_in_order_and_dropped_ones_do_not(toys, policy):
         (task, seed, seed % 4 != 1) for task in ("bell", "bowl") for seed in (8, 9, 10, 12)
     ]
     assert found.num_dropped == 2
+    assert [found.of_task(task).num_dropped for task in ("bell", "bowl", "can")] == [1, 1, 0]
     assert found.tasks == ("bell", "bowl")
     assert {one.signals for one in found.outcomes if one.success} == {("touched",)}
     assert len(env.started) == 10
@@ -94,7 +95,7 @@ def test_any_number_of_workers_and_slots_gives_the_same_outcomes(toys):
 
 
 def test_what_was_written_is_read(tmp_path):
-    both = {"argmax": EVALUATION, "expectation": Evaluation("expectation", (), 0)}
+    both = {"argmax": EVALUATION, "expectation": Evaluation("expectation", (), ())}
     Evaluation.write(tmp_path / "evaluation.json", both)
     assert Evaluation.read(tmp_path / "evaluation.json") == both
 
@@ -123,7 +124,7 @@ def test_strategies_count_the_signals_of_successes():
 def test_a_summary_has_rate_interval_and_counts():
     summary = EVALUATION.summary()
     assert summary["success_rate"] == 0.8
-    assert (summary["num_episodes"], summary["num_successes"], summary["num_dropped"]) == (5, 4, 2)
+    assert (summary["num_episodes"], summary["num_successes"], summary["num_dropped"]) == (5, 4, 3)
     np.testing.assert_allclose(summary["ci95"], (0.3755, 0.9638), atol=1e-4)  # Wilson, 4 of 5
     assert summary["decoding"] == "argmax"
     json.dumps(summary)
@@ -133,6 +134,7 @@ def test_tasks_are_told_apart():
     assert EVALUATION.tasks == ("click_bell", "stack_bowls")
     assert EVALUATION.of_task("stack_bowls").success_rate == 1.0
     assert EVALUATION.of_task("click_bell").success_rate == 0.75
+    assert [EVALUATION.of_task(task).num_dropped for task in EVALUATION.tasks] == [1, 2]
 
 
 @pytest.mark.parametrize("change", [{"num_episodes": 0}, {"first_seed": -1}])

@@ -130,19 +130,16 @@ def summarise(config: EvaluateConfig, policy: VlaPolicy, evaluation: Evaluation,
         "randomization": config.randomization,
         "split": SPLIT,
         "first_seed": config.first_seed,
-        "tasks": {task: _task_summary(evaluation.of_task(task), config.num_episodes) for task in config.tasks},
+        "tasks": {task: _task_summary(evaluation.of_task(task)) for task in config.tasks},
         "wall_s": wall_s,
         "control_steps_per_s": sum(one.num_steps for one in evaluation.outcomes) / wall_s,
         **{name: value for name, value in provenance(0).items() if name != "seed"},
     }
 
 
-def _task_summary(evaluation: Evaluation, num_episodes: int) -> dict[str, Any]:
+def _task_summary(evaluation: Evaluation) -> dict[str, Any]:
     steps = [one.num_steps for one in evaluation.outcomes if one.success]
-    return evaluation.summary() | {
-        "num_dropped": num_episodes - len(evaluation.outcomes),
-        "mean_steps_to_success": sum(steps) / len(steps) if steps else None,
-    }
+    return evaluation.summary() | {"mean_steps_to_success": sum(steps) / len(steps) if steps else None}
 
 
 def write_page(

@@ -59,8 +59,8 @@ class Evaluation:
 
     decoding: str
     outcomes: tuple[Outcome, ...]
-    num_dropped: int
-    """Episodes lost to a broken simulation; they count for nothing."""
+    dropped: tuple[str, ...]
+    """Task of each episode lost to a broken simulation; they count for nothing."""
 
     @staticmethod
     def write(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
@@ -81,12 +81,21 @@ class Evaluation:
 
     def of_task(self, task: str) -> Evaluation:
         """The episodes of one task."""
-        return dataclasses.replace(self, outcomes=tuple(one for one in self.outcomes if one.task == task))
+        return dataclasses.replace(
+            self,
+            outcomes=tuple(one for one in self.outcomes if one.task == task),
+            dropped=tuple(name for name in self.dropped if name == task),
+        )
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks in the order they were evaluated."""
         return tuple(dict.fromkeys(one.task for one in self.outcomes))
+
+    @property
+    def num_dropped(self) -> int:
+        """Episodes lost to a broken simulation."""
+        return len(self.dropped)
 
     @property
     def num_successes(self) -> int:
@@ -118,7 +127,7 @@ class Evaluation:
 
 def _from_fields(fields: dict[str, Any]) -> Evaluation:
     outcomes = tuple(Outcome(**one | {"signals": tuple(one["signals"])}) for one in fields["outcomes"])
-    return Evaluation(fields["decoding"], outcomes, fields["num_dropped"])
+    return Evaluation(fields["decoding"], outcomes, tuple(fields["dropped"]))
 
 
 def evaluate_policy(
@@ -153,6 +162,7 @@ def evaluate_policy(
             for one in (finished[episode] for episode in episodes)
             if not one.dropped
         )
-        return Evaluation(policy.decoding, outcomes, len(episodes) - len(outcomes))
+        dropped = tuple(episode.task for episode in episodes if finished[episode].dropped)
+        return Evaluation(policy.decoding, outcomes, dropped)
     finally:
         policy.decoding = usual

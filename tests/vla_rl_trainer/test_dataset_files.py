@@ -256,14 +256,33 @@ with DatasetWriter(sys.argv[2], ROBOT) as writer:
 """
 
 
-def test_what_a_killed_writer_left_is_cleared_by_the_next(tmp_path):
+@pytest.fixture
+def killed(tmp_path):
+    """Path of a dataset whose writer was killed after an episode."""
     path = tmp_path / "data"
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(Path(__file__).parent), str(path)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    child = subprocess.run([sys.executable, "-c", KILLED, str(Path(__file__).parent), str(path)], check=False)
+    assert child.returncode == -signal.SIGKILL
     assert os.listdir(tmp_path) == [".data.partial"]
-    write(path)
-    assert os.listdir(tmp_path) == ["data"]
-    assert not list(path.rglob(".*"))
+    return path
+
+
+def test_what_a_killed_writer_left_is_cleared_by_the_next(killed):
+    write(killed)
+    assert os.listdir(killed.parent) == ["data"]
+    assert not list(killed.rglob(".*"))
+
+
+@pytest.mark.parametrize("moved", ["not", "whole", "without hidden files", "after meta was begun"])
+def test_what_a_killed_writer_left_is_refused_wherever_it_is_moved(killed, moved):
+    partial = killed.with_name(".data.partial")
+    if moved == "without hidden files":
+        (partial / ".lock").unlink()
+    if moved == "after meta was begun":
+        (partial / "meta").mkdir()
+    if moved != "not":
+        partial.rename(killed)
+    with pytest.raises(VlaError, match=r"data is unfinished.*run the same collect command again with a new --out"):
+        Dataset(killed)
 
 
 def test_two_writers_of_one_path_are_refused(tmp_path):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -46,6 +47,19 @@ _COUNTERS: dict[str, str] = {
     "task_index": "int64",
 }
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def partial_folder(path: Path) -> Path:
+    """Hidden folder in which the dataset at `path` is written until it is whole."""
+    return path.absolute().with_name(f".{path.name}.partial")
+
+
+def is_unfinished(path: Path) -> bool:
+    """True when a running or killed writer is all there is at `path`, or when what it left was moved there."""
+    if not path.exists():
+        return partial_folder(path).exists()
+    begun = (path / "data" / "chunk-000").exists() and not (path / "meta").exists()  # copying may lose hidden files
+    return begun or (path / ".lock").exists()
 
 
 def image_key(camera: str) -> str:

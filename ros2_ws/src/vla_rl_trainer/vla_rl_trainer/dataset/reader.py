@@ -38,9 +38,15 @@ class Dataset:
             embodiment: When given, the robot the data must come from.
 
         Raises:
-            VlaError: names the file that is missing, damaged, of another version or of another robot.
+            VlaError: the recording is unfinished, or a file, which is named, is missing, damaged, of another version
+                or of another robot.
         """
         self.path = Path(path)
+        if layout.is_unfinished(self.path):
+            raise VlaError(
+                f"dataset {path} is unfinished: its recording was interrupted, or still runs; "
+                "run the same collect command again with a new --out"
+            )
         self.info = self._load_info()
         self.cameras = tuple(
             layout.camera_name(key) for key, entry in self._features.items() if entry.get("dtype") in ("image", "video")

@@ -46,7 +46,7 @@ class DatasetWriter:
         self.path = Path(path)
         self.embodiment = embodiment
         self._refuse_existing()
-        self._partial = self.path.absolute().with_name(f".{self.path.name}.partial")
+        self._partial = layout.partial_folder(self.path)
         self._is_video = images == "video"
         self._features: dict[str, dict[str, Any]] | None = None
         self._broken = False

@@ -1,6 +1,7 @@
 """One folder a policy: exact, whole, and refused when it does not fit."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -69,6 +70,17 @@ def test_saving_again_replaces_the_checkpoint(policy, folder):
     policy.save(folder)
     assert VlaPolicy.load(folder).network.head.weight.unique().tolist() == [0.5]
     assert [path.name for path in folder.parent.iterdir()] == ["policy"]
+
+
+def test_weights_have_one_digest_wherever_they_lie_and_another_once_they_change(policy, folder):
+    digest = checkpoint.weights_sha256(folder)
+    assert digest == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    moved = folder.rename(folder.with_name("moved"))
+    assert checkpoint.weights_sha256(moved) == digest
+    with torch.no_grad():
+        next(policy.network.parameters()).add_(1.0)
+    policy.save(moved)
+    assert checkpoint.weights_sha256(moved) != digest
 
 
 def test_a_folder_that_is_no_checkpoint_is_never_overwritten(policy, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import presets
+from vla_policy.checkpoint import weights_sha256
 from vla_policy.errors import VlaError
 from vla_policy.normalization import DatasetStatistics, Statistics
 from vla_policy.policy import VlaPolicy
@@ -93,6 +94,7 @@ def test_the_summary_counts_every_task(checkpoint, half_solved, capsys):
     assert summary["ci95"] == pytest.approx([0.215, 0.785], abs=1e-3)
     assert (summary["decoding"], summary["split"], summary["randomization"]) == ("argmax", "evaluation", "off")
     assert all(summary[name] for name in ("hardware", "commit", "command"))
+    assert summary["checkpoint_sha256"] == weights_sha256(checkpoint)
     for task in config.tasks:
         numbers = summary["tasks"][task]
         assert (numbers["success_rate"], numbers["num_episodes"], numbers["num_dropped"]) == (0.5, 4, 1)

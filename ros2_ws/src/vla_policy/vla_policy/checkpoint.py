@@ -8,6 +8,7 @@ a network is built.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -130,6 +131,15 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
 def is_checkpoint(folder: Path) -> bool:
     """Whether `folder` looks like something `save` wrote."""
     return all((Path(folder) / name).is_file() for name in (CONFIG, WEIGHTS))
+
+
+def weights_sha256(folder: Path) -> str:
+    """What tells one policy from another, wherever it lies; `sha256sum model.safetensors` prints the same."""
+    digest = hashlib.sha256()
+    with (Path(folder) / WEIGHTS).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def refuse_code(folder: Path) -> None:

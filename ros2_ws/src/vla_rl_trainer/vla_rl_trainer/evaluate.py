@@ -22,6 +22,7 @@ from piper_twin.episode import Episode
 from piper_twin.robot import DUAL_PIPER
 from piper_twin.tasks import find_task
 from piper_twin.worlds import TwinConfig
+from vla_policy.checkpoint import weights_sha256
 from vla_policy.config import Decoding
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
@@ -126,6 +127,7 @@ def summarise(config: EvaluateConfig, policy: VlaPolicy, evaluation: Evaluation,
     """The numbers for `summary.json`: over all episodes, and of each task."""
     return evaluation.summary() | {
         "checkpoint": str(config.checkpoint),
+        "checkpoint_sha256": weights_sha256(config.checkpoint),
         "temperature": policy.temperature,
         "randomization": config.randomization,
         "split": SPLIT,

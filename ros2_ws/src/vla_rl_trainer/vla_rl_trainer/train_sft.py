@@ -11,6 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from piper_twin.robot import DUAL_PIPER
+from vla_policy.checkpoint import weights_sha256
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer.base import base_policy
 from vla_rl_trainer.command import run_command
@@ -44,10 +45,13 @@ class TrainSftConfig:
 
 def main(config: TrainSftConfig) -> Path:
     """Train; returns the folder of the trained policy."""
-    policy = VlaPolicy.load(config.checkpoint or base_policy(), pick_device(), robot=DUAL_PIPER)
+    checkpoint = config.checkpoint or base_policy()
+    policy = VlaPolicy.load(checkpoint, pick_device(), robot=DUAL_PIPER)
     size = policy.config.image_size
     table = FrameTable.concatenate([Dataset(path, DUAL_PIPER).frames(size) for path in config.dataset])
-    with Run.open_or_create(config.out, dataclasses.asdict(config), may_differ=("out",)) as run:
+    # The path does not say which policy it was: another base may ship one day.
+    settings = dataclasses.asdict(config) | {"checkpoint_sha256": weights_sha256(checkpoint)}
+    with Run.open_or_create(config.out, settings, may_differ=("out",)) as run:
         return train_in_run(run, SftTrainer(policy, table, config.sft, config.seed), config.checkpoint_every)
 
 

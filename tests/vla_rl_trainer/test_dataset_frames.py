@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,6 +69,39 @@ def test_tables_one_after_the_other_equal_one_table():
     assert joined.instructions == whole.instructions
     for name in ("images_NCHW3", "state_NS", "action_MA", "episode_N", "end_N", "instruction_N"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+
+
+MEASURED = """
+import numpy as np
+from pathlib import Path
+from vla_rl_trainer.dataset import FrameTable
+
+def table():
+    images = np.ones((16, 1, 512, 1024, 3), np.uint8)
+    rows, none = np.zeros((16, 2), np.float32), np.zeros(16, np.int64)
+    return FrameTable(cameras=("head",), images_NCHW3=images, state_NS=rows, action_MA=rows, action_N=np.arange(16),
+                      end_N=none + 16, episode_N=none, instructions=["ring"], instruction_N=none)
+
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+
+before = peak()
+tables = [table() for _ in range(8)]
+held = peak()
+joined = FrameTable.concatenate(tables)
+print(held - before, peak() - held, len(joined), len(tables), int(joined.images_NCHW3.sum()))
+"""
+
+
+def test_joining_tables_takes_the_memory_of_one_more_not_of_all_again():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    answer = subprocess.run(
+        [sys.executable, "-c", MEASURED], env=environment, capture_output=True, text=True, check=True
+    )
+    held, more, num_frames, num_left, total = (float(word) for word in answer.stdout.split())  # [MiB]
+    assert held == pytest.approx(8 * 24, rel=0.1)
+    assert more < 1.5 * 24
+    assert (num_frames, num_left, total) == (8 * 16, 0, 8 * 24 * 2**20)
 
 
 def test_tables_of_unlike_sizes_are_not_mixed():

@@ -146,8 +146,12 @@ class FrameTable:
             raise VlaError(f"{path} is damaged ({error}); delete it, and it is made again") from error
 
     @staticmethod
-    def concatenate(tables: Sequence[FrameTable]) -> FrameTable:
+    def concatenate(tables: list[FrameTable]) -> FrameTable:
         """One table after the other; episodes, ends and instructions are renumbered.
+
+        Args:
+            tables: Emptied: each table is let go once its images are copied, so that at the peak memory holds all
+                tables and one more, not all of them twice.
 
         Raises:
             VlaError: no table, or tables of other cameras, image sizes or joints.
@@ -169,7 +173,6 @@ class FrameTable:
         ]
         return FrameTable(
             cameras=tables[0].cameras,
-            images_NCHW3=np.concatenate([table.images_NCHW3 for table in tables]),
             state_NS=np.concatenate([table.state_NS for table in tables]),
             action_MA=np.concatenate([table.action_MA for table in tables]),
             action_N=np.concatenate([t.action_N + n for t, n in zip(tables, actions_before, strict=False)]),
@@ -177,7 +180,19 @@ class FrameTable:
             end_N=np.concatenate([t.end_N + n for t, n in zip(tables, actions_before, strict=False)]),
             instructions=instructions,
             instruction_N=np.concatenate(renumbered),
+            images_NCHW3=_take_images(tables),  # last: nothing is left in the tables then
         )
+
+
+def _take_images(tables: list[FrameTable]) -> npt.NDArray[np.uint8]:
+    """The images of all tables, each of which is given up once its own are copied."""
+    taken = np.empty((sum(map(len, tables)), *tables[0].images_NCHW3.shape[1:]), dtype=np.uint8)
+    start = 0
+    while tables:
+        images = tables.pop(0).images_NCHW3
+        taken[start : start + len(images)] = images
+        start += len(images)
+    return taken
 
 
 def _stack_images(

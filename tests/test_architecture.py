@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,9 @@ ROS = {
     "std_srvs",
     "trajectory_msgs",
 }
+
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
+"""Imported name -> name in pyproject.toml, where the two differ."""
 
 HEAVY = {"mujoco", "numpy", "rclpy", "torch", "transformers"}
 """What `import <package>` alone must not load."""
@@ -187,6 +191,21 @@ def test_the_base_of_vla_policy_needs_numpy_alone(module):
     assert not wrong, "A robot computer has numpy alone here; move this to a module outside the base:\n" + "\n".join(
         wrong
     )
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_every_library_imported_is_a_dependency_of_our_own(package):
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = text.split("\ndependencies = [\n")[1].split("\n]")[0]
+    declared = set(re.findall(r'^ *"([\w.-]+)', listed, re.MULTILINE))
+    known = set(sys.stdlib_module_names) | set(MAY_IMPORT) | ROS
+    wrong = [
+        f"{name_of(path)}:{line} imports {imported}"
+        for path in modules(package)
+        for imported, line in imports(parse(path))
+        if (library := imported.split(".")[0]) not in known and DISTRIBUTIONS.get(library, library) not in declared
+    ]
+    assert not wrong, "Add it to dependencies in pyproject.toml, what brings it along may stop:\n" + "\n".join(wrong)
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)

@@ -21,8 +21,10 @@ from rich.table import Table
 from piper_twin.episode import Episode
 from piper_twin.tasks import find_task
 from piper_twin.worlds import TwinConfig
+from vla_policy.checkpoint import weights_sha256
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import collect, train_grpo, train_sft
+from vla_rl_trainer.base import base_policy
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.demo_report import write_demo_report
@@ -47,12 +49,12 @@ class DemoConfig:
     out: Path = Path("runs/demo")
     """Run folder."""
     task: str = "click_bell"
-    num_demos: int = 4
+    num_demos: int = 6
     """Demonstrations the policy is fine-tuned on."""
     seed: int = 0
     """Of everything but the evaluation worlds, which are always the same."""
     sft: SftConfig = dataclasses.field(
-        default_factory=lambda: SftConfig(num_steps=60, batch_size=32, learning_rate=3e-4)
+        default_factory=lambda: SftConfig(num_steps=100, batch_size=32, learning_rate=3e-4)
     )
     grpo_steps: int = 20
     num_groups: int = 16
@@ -227,7 +229,8 @@ def print_table(summary: dict[str, Any], report: Path) -> None:
 
 def main(config: DemoConfig) -> dict[str, Any]:
     """Run the demo, or what is missing of it."""
-    with Run.open_or_create(config.out, dataclasses.asdict(config), may_differ=("out", "num_workers")) as run:
+    settings = dataclasses.asdict(config) | {"base_sha256": weights_sha256(base_policy())}
+    with Run.open_or_create(config.out, settings, may_differ=("out", "num_workers")) as run:
         summary = Demo(config, run).main()
     print_table(summary, config.out / "report.html")
     return summary

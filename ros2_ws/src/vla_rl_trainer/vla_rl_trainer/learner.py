@@ -22,10 +22,12 @@ from vla_rl_trainer.trajectory import Group
 class LearnerConfig:
     """Optimisation."""
 
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-4
+    adam_beta2: float = 0.99
+    """Decay of AdamW's squared gradients: a run of 20 steps must forget how steep its first ones were."""
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
-    num_minibatches: int = 4
+    num_minibatches: int = 8
     """Optimiser steps an epoch; each sees its share of the trajectories."""
     num_epochs: int = 1
     micro_batch: int = 64
@@ -41,8 +43,9 @@ class LearnerConfig:
         """Refuse what cannot be optimised with."""
         require_at_least(self, 1, "num_minibatches", "num_epochs", "micro_batch")
         require_at_least(self, 0.0, "weight_decay")
-        require_above(self, 0.0, "learning_rate", "max_grad_norm", "chunk_fraction")
+        require_above(self, 0.0, "learning_rate", "adam_beta2", "max_grad_norm", "chunk_fraction")
         require_at_most(self, 1.0, "chunk_fraction")
+        require_at_most(self, 0.9999, "adam_beta2")
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -104,7 +107,10 @@ def gather(groups: Sequence[Group], policy_version: int = 0) -> ChunkBatch:
 def make_optimizer(policy: VlaPolicy, config: LearnerConfig) -> torch.optim.AdamW:
     """AdamW over all parameters."""
     return torch.optim.AdamW(
-        policy.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.999)
+        policy.network.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(0.9, config.adam_beta2),
     )
 
 

@@ -23,6 +23,7 @@ from piper_twin.episode import Episode
 from piper_twin.robot import DUAL_PIPER
 from piper_twin.tasks import find_task
 from piper_twin.worlds import TwinConfig
+from vla_policy.checkpoint import weights_sha256
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer.allocation import TaskAllocator
@@ -105,7 +106,7 @@ def paper(checkpoint: Path) -> TrainGrpoConfig:
         num_steps=300,
         num_groups=64,
         group=GroupConfig(stop_decided=False, carry_surplus=False),
-        learner=LearnerConfig(learning_rate=5e-6, shuffle=False),
+        learner=LearnerConfig(learning_rate=5e-6, adam_beta2=0.999, num_minibatches=4, shuffle=False),
         uniform_tasks=True,
     )
 
@@ -221,9 +222,9 @@ def main(config: TrainGrpoConfig) -> Path:
     """Train; returns the folder of the trained policy."""
     policy = VlaPolicy.load(config.checkpoint, pick_device(), robot=DUAL_PIPER)
     twin = TwinConfig(randomization=config.randomization, image_size=policy.config.image_size)
-    settings = dataclasses.asdict(config)
+    settings = dataclasses.asdict(config) | {"checkpoint_sha256": weights_sha256(config.checkpoint)}
     with (
-        Run.open_or_create(config.out, settings, may_differ=("out", "num_workers", "num_steps")) as run,
+        Run.open_or_create(config.out, settings, may_differ=("out", "checkpoint", "num_workers", "num_steps")) as run,
         TwinVectorEnv(config.num_slots, twin, num_workers=config.num_workers) as env,
     ):
         trainer = GrpoTrainer(config, policy, env)

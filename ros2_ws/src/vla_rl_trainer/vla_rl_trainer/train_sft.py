@@ -51,7 +51,7 @@ def main(config: TrainSftConfig) -> Path:
     table = FrameTable.concatenate([Dataset(path, DUAL_PIPER).frames(size) for path in config.dataset])
     # The path does not say which policy it was: another base may ship one day.
     settings = dataclasses.asdict(config) | {"checkpoint_sha256": weights_sha256(checkpoint)}
-    with Run.open_or_create(config.out, settings, may_differ=("out",)) as run:
+    with Run.open_or_create(config.out, settings, may_differ=("out", "checkpoint")) as run:
         return train_in_run(run, SftTrainer(policy, table, config.sft, config.seed), config.checkpoint_every)
 
 

@@ -16,7 +16,7 @@ def trained(rates=(0.0, 0.5, 1.0), num_groups=30):
     allocator = TaskAllocator(TASKS)
     for _ in range(num_groups):
         for task, rate in zip(TASKS, rates, strict=True):
-            allocator.update(task, [1.0] * round(8 * rate) + [0.0] * round(8 * (1 - rate)))
+            allocator.update(task, [1.0] * round(8 * rate) + [0.0] * round(8 * (1 - rate)), kept=0 < rate < 1)
     return allocator
 
 
@@ -48,14 +48,14 @@ def test_old_outcomes_are_forgotten():
     allocator = trained()
     before = allocator.probabilities()["hard"]
     for _ in range(60):
-        allocator.update("hard", [1.0, 0.0] * 4)
+        allocator.update("hard", [1.0, 0.0] * 4, kept=True)
     assert allocator.probabilities()["hard"] > 3 * before
     assert allocator.successes["hard"] + allocator.failures["hard"] < 8 / (1 - 0.98)
 
 
 def test_groups_cut_short_count_for_as_many_episodes_as_were_run():
     allocator = TaskAllocator(TASKS)
-    allocator.update("easy", [1.0] * 4)
+    allocator.update("easy", [1.0] * 4, kept=False)
     assert allocator.successes == {"easy": 4.0}
     assert allocator.failures == {"easy": 0.0}
 
@@ -65,10 +65,18 @@ def test_uniform_ignores_what_it_learns():
     assert list(allocator.probabilities().values()) == pytest.approx([1 / 3] * 3)
 
 
-def test_the_chance_of_a_mixed_group():
-    assert TaskAllocator(TASKS).mixed_chance("easy", 4) == pytest.approx(1 - 2 / 16)
-    assert trained().mixed_chance("easy", 8) < 0.1
-    assert trained(num_groups=100_0).mixed_chance("hard", 2) > 0.0
+def test_the_chance_that_a_group_is_kept_is_counted_per_task():
+    assert TaskAllocator(TASKS).keep_chance("easy") == 0.5
+    assert trained().keep_chance("easy") < 0.05 < 0.95 < trained().keep_chance("middling")
+    assert trained(num_groups=1000).keep_chance("hard") > 0.0
+
+
+def test_half_solved_worlds_of_which_each_is_always_or_never_solved_are_not_expected_to_be_kept():
+    allocator = TaskAllocator(("easy",))
+    for _ in range(30):
+        allocator.update("easy", [1.0] * 4, kept=False)
+        allocator.update("easy", [0.0] * 4, kept=False)
+    assert allocator.keep_chance("easy") < 0.05
 
 
 def test_draws_are_reproduced_by_the_generator_and_follow_the_shares():
@@ -82,8 +90,9 @@ def test_draws_are_reproduced_by_the_generator_and_follow_the_shares():
 
 def test_json_holds_all_there_is_to_restore():
     allocator = trained(num_groups=3)
-    stored = json.loads(json.dumps({"successes": allocator.successes, "failures": allocator.failures}))
-    assert TaskAllocator(TASKS, **stored).probabilities() == allocator.probabilities()
+    restored = TaskAllocator(TASKS)
+    restored.restore(json.loads(json.dumps(allocator.state())))
+    assert restored == allocator
 
 
 @pytest.mark.parametrize("tasks", [(), ("a", "b", "a")])

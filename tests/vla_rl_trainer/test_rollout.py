@@ -151,7 +151,7 @@ def test_an_interrupted_collection_leaves_the_surplus_as_it_was(toys):
 
 def test_no_more_is_started_than_is_expected_to_be_needed(toys):
     _, statistics, _ = collect(toys, toys.pattern("10100101"), 4, slots=1000)
-    assert statistics.num_groups == 5  # 4 / (1 - 2 / 16), the chance that two members of four differ, rounded up
+    assert statistics.num_groups == 8  # 4 / 0.5, the chance that a group is kept before anything is known
 
 
 def test_groups_known_to_disagree_need_no_replacement(toys):

@@ -100,7 +100,8 @@ def test_a_policy_that_solves_nothing_is_refused_with_advice_and_bars_nothing(sc
 
 def test_a_run_stops_early_at_its_target_and_stays_there(scripted, toys):
     script = toys.pattern("1110", "1101")
-    config = scripted(script, num_steps=9, target_success=0.7, group=GroupConfig(group_size=4, stop_decided=False))
+    group = GroupConfig(group_size=4, stop_decided=False, carry_surplus=False)
+    config = scripted(script, num_steps=9, target_success=0.7, group=group)
     last = main(config)
     rewards = [line["reward/mean"] for line in read_metrics(config.out)]
     assert rewards == [0.75, 0.75]

@@ -232,10 +232,10 @@ class GroupCollector:
         return kept[:num_groups], statistics
 
     def _chance(self, group: Group) -> float:
-        """That a running group will be kept, as far as one can tell: all hangs on its first part."""
+        """That a running group will be kept, as far as one can tell."""
         if len(set(group.rewards)) > 1:
             return 1.0
-        return self._allocator.mixed_chance(group.episode.task, self._config.first_part)
+        return self._allocator.keep_chance(group.episode.task)
 
     def _open_members(self, group: Group) -> int:
         finished = len(group.trajectories)
@@ -255,13 +255,14 @@ class GroupCollector:
         return []
 
     def _judge(self, group: Group, kept: list[Group], statistics: CollectStatistics) -> None:
-        rewards = group.rewards
-        if rewards:
-            self._allocator.update(group.episode.task, rewards)
+        rewards, bounds = group.rewards, (self._config.lower_bound, self._config.upper_bound)
         is_complete = len(group.trajectories) == self._config.group_size
+        is_kept = len(rewards) > 1 and is_complete and is_informative(rewards, *bounds)
+        if rewards:
+            self._allocator.update(group.episode.task, rewards, is_kept)
         if len(rewards) < 2:
             statistics.num_lost += 1
-        elif is_complete and is_informative(rewards, self._config.lower_bound, self._config.upper_bound):
+        elif is_kept:
             kept.append(group)
         elif min(rewards) == 1.0:
             statistics.num_all_solved += 1

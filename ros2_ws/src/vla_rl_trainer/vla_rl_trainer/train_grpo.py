@@ -181,8 +181,7 @@ class GrpoTrainer:
         numbers = {
             "step": self.step,
             "next_seed": self.collector.next_seed,
-            "successes": self.allocator.successes,
-            "failures": self.allocator.failures,
+            "allocator": self.allocator.state(),
         }
         save_state(folder, self.optimizer, numbers)
         save_groups(folder / "surplus.safetensors", self.collector.surplus)
@@ -193,7 +192,7 @@ class GrpoTrainer:
         self.policy.network.load_state_dict(stored.network.state_dict())
         numbers: dict[str, Any] = load_state(folder, self.optimizer)
         self.step, self.collector.next_seed = int(numbers["step"]), int(numbers["next_seed"])
-        self.allocator.successes, self.allocator.failures = numbers["successes"], numbers["failures"]
+        self.allocator.restore(numbers["allocator"])
         self.collector.surplus = load_groups(folder / "surplus.safetensors")
 
 

@@ -35,7 +35,7 @@ def checkpoint(tmp_path, toys):
 
 
 def outcome(seed, success, task="click_bell", signals=("pressed",)):
-    return Outcome(task, seed, success, 40 if success else 96, signals)
+    return Outcome(task, seed, success, 40 if success else 64, signals)
 
 
 @pytest.fixture

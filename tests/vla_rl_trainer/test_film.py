@@ -10,6 +10,7 @@ import pytest
 from piper_twin.demonstrate import demonstrate
 from piper_twin.episode import Episode
 from piper_twin.robot import DUAL_PIPER, HOME
+from piper_twin.tasks import TASKS
 from piper_twin.worlds import TwinConfig, WorldBatch
 from vla_rl_trainer.film import HOLD_FRAMES, FilmStudio
 
@@ -94,4 +95,4 @@ def test_an_episode_without_success_lasts_to_its_horizon():
     studio.close()
     assert not success
     with av.open(io.BytesIO(film)) as container:
-        assert sum(1 for _ in container.decode(video=0)) == 1 + 96 + HOLD_FRAMES
+        assert sum(1 for _ in container.decode(video=0)) == 1 + TASKS["click_bell"].horizon + HOLD_FRAMES

@@ -28,7 +28,7 @@ class ClickBell(Task):
         "ring the bell on the table",
         "push down the top of the bell",
     )
-    horizon = 96
+    horizon = 64
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:
         """One bell."""

@@ -174,19 +174,42 @@ def test_a_wrong_shape_is_refused_and_the_right_one_named(guard, shape):
         guard.filter(np.zeros(shape), previous, velocity, DT)
 
 
-def test_a_refused_robot_holds_where_it_is(guard):
+def test_a_refused_robot_brakes_and_then_holds_where_it_is(guard):
     wanted = with_joints("left", joint2=2.2)[None]
     command, velocity = rest(1)
-    refused = False
+    braked = 0
     for _ in range(60):
-        before = command
+        before, speed = command, velocity
         command, velocity, reasons = guard.filter(wanted, command, velocity, DT)
-        if reasons[0] is not None:
-            refused = True
-            np.testing.assert_array_equal(command, before)
-            np.testing.assert_array_equal(velocity, 0.0)
-    assert refused
+        if reasons[0] is not None and speed.any():
+            braked += 1
+            assert (np.abs(velocity) < np.abs(speed)).any()
+    assert braked > 1
+    assert reasons[0] is not None
+    np.testing.assert_array_equal(command, before)
+    np.testing.assert_array_equal(velocity, 0.0)
     assert guard._distance.violation(command[0]) is None
+
+
+@pytest.mark.parametrize("dt", [0.04, 0.005])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_sent_keeps_every_limit_whatever_is_wanted_and_whatever_is_refused(guard, distances, seed, dt):
+    rng = np.random.default_rng(seed)
+    lower, upper, max_velocity, max_acceleration = limits_of(DUAL_PIPER)
+    command, velocity = rest(1)
+    refusals, target = 0, command
+    for step in range(round(12.0 / dt)):
+        if step % round(0.4 / dt) == 0:
+            target = random_targets(rng, 1)
+        before, speed = command, velocity
+        command, velocity, reasons = guard.filter(target, command, velocity, dt)
+        refusals += reasons[0] is not None
+        np.testing.assert_allclose(velocity, (command - before) / dt, atol=1e-9)
+        assert (command >= lower - 1e-9).all() and (command <= upper + 1e-9).all()
+        assert (np.abs(velocity) <= max_velocity + 1e-9).all()
+        assert (np.abs(velocity - speed) <= max_acceleration * dt + 1e-9).all()
+        assert distances.violation(command[0]) is None
+    assert refusals > 10
 
 
 def test_a_robot_that_is_too_near_already_may_leave_but_not_come_nearer(guard):

@@ -1,8 +1,9 @@
 """The one door to the motors: every command passes here, in simulation and in the process that writes to the bus.
 
-Order of the checks: finite, shape, position, velocity, acceleration, then arm-to-arm and arm-to-table distance of the
-commanded posture in the twin. Limits are clamped; what is not a number or comes too near is refused, and the arm
-holds its previous command.
+Order of the checks: finite, shape, position, velocity, acceleration, then arm-to-arm and arm-to-table distance in the
+twin. Limits are clamped; what is not a number or comes too near is refused, and the robot brakes as hard as its limits
+allow. A command is let through only if the robot could still brake behind it without coming too near anything: so there
+is always a way to stop, and what is sent keeps every limit even when a target is refused at full speed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterable
 
 import mujoco
 import numpy as np
@@ -27,6 +29,9 @@ Array = npt.NDArray[np.float64]
 SWEEP_STEP = 0.06
 """Postures between two commands are checked this far apart [rad]: two outstretched arms (0.63 m) close up by less than
 8 cm on such a step, about the thickness of two grippers."""
+SLACK = 0.001
+"""Postures between two commands must keep this much more distance [m] than asked for: the way between the points that
+are checked is curved, by r x SWEEP_STEP^2 / 8 = 0.3 mm for one joint at full reach."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,14 @@ def follow(distance: Array, velocity: Array, max_velocity: Array, max_accelerati
     return np.clip(np.sign(distance) * speed, velocity - step, velocity + step)
 
 
+def brake(previous: Array, velocity: Array, embodiment: Embodiment, dt: float) -> tuple[Array, Array]:
+    """The command after `previous` [rad] and its velocity, if every joint brakes as hard as it may."""
+    _, _, _, max_acceleration = limits_of(embodiment)
+    speed = np.maximum(0.0, np.abs(velocity) - max_acceleration * dt)
+    slower = np.sign(velocity) * speed
+    return previous + slower * dt, slower
+
+
 def limits_of(embodiment: Embodiment) -> tuple[Array, Array, Array, Array]:
     """Lower and upper positions, largest velocities and accelerations, each of shape (num_joints,)."""
     rows = [(joint.lower, joint.upper, joint.max_velocity, joint.max_acceleration) for joint in embodiment.joints]
@@ -120,11 +133,20 @@ class DistanceGuard:
         """
         if previous is None:
             worst = self._worst(command)
-            return worst.reason if worst else None
-        before = self._worst(previous)
-        for share in _shares(command, previous):
-            worst = self._worst(previous + share * (command - previous))
-            if worst is not None and (before is None or worst.excess > before.excess):
+            return worst.reason if worst and worst.excess > SLACK else None
+        return self.violation_on_the_way(_between(previous, command), previous)
+
+    def violation_on_the_way(self, postures: Iterable[Array], previous: Array) -> str | None:
+        """What comes too near at one of `postures`, and nearer than at `previous`; None when all is clear."""
+        allowed: float | None = None
+        for posture in postures:
+            worst = self._worst(posture)
+            if worst is None:
+                continue
+            if allowed is None:
+                before = self._worst(previous)
+                allowed = before.excess if before else 0.0
+            if worst.excess > allowed:
                 return worst.reason
         return None
 
@@ -142,10 +164,23 @@ class DistanceGuard:
         return Approach(_excess(contact), f"{one} comes within {contact.dist * 1000:.0f} mm of {other}")
 
 
-def _shares(command: Array, previous: Array) -> Array:
-    """Points on the way to `command`, itself included, no farther apart than `SWEEP_STEP`."""
+def _between(previous: Array, command: Array) -> Array:
+    """Postures on the way to `command`, itself the last, no farther apart than `SWEEP_STEP`."""
     count = max(1, math.ceil(float(np.abs(command - previous).max()) / SWEEP_STEP))
-    return np.arange(1, count + 1) / count
+    return previous + np.arange(1, count + 1)[:, None] / count * (command - previous)
+
+
+def _braking(command: Array, velocity: Array, max_acceleration: Array, dt: float) -> Array:
+    """Postures `brake` passes through behind `command`, its last among them, about `SWEEP_STEP` apart."""
+    step = max_acceleration * dt
+    count = math.ceil(float((np.abs(velocity) / step).max()) - 1e-9) - 1  # the last period of a braking joint is at 0
+    if count < 1:
+        return np.empty((0, len(command)))
+    speeds = np.maximum(0.0, np.abs(velocity) - np.arange(1, count + 1)[:, None] * step)
+    ways = np.cumsum(speeds, axis=0) * dt
+    passed = np.floor(ways.max(axis=1) / SWEEP_STEP)
+    chosen = np.flatnonzero(np.diff(passed, append=np.inf))
+    return command + np.sign(velocity) * ways[chosen]
 
 
 def _excess(contact: mujoco.MjContact) -> float:
@@ -164,11 +199,11 @@ def _add_pairs(spec: mujoco.MjSpec, config: GuardConfig) -> None:
     geoms = {arm: [g.name for g in spec.geoms if g.group == CONTACT_GROUP and g.name.startswith(arm)] for arm in ARMS}
     for first, second in itertools.combinations(ARMS, 2):
         for one, other in itertools.product(geoms[first], geoms[second]):
-            spec.add_pair(geomname1=one, geomname2=other, margin=config.arm_distance)
+            spec.add_pair(geomname1=one, geomname2=other, margin=config.arm_distance + SLACK)
     for geom in itertools.chain.from_iterable(geoms.values()):
         is_gripper = "palm" in geom or "finger" in geom
         margin = config.gripper_table_distance if is_gripper else config.link_table_distance
-        spec.add_pair(geomname1=geom, geomname2="table", margin=margin)
+        spec.add_pair(geomname1=geom, geomname2="table", margin=margin + SLACK)
 
 
 def _qpos_addresses(model: mujoco.MjModel, arm: str) -> list[int]:
@@ -182,6 +217,7 @@ class Guard:
     def __init__(self, embodiment: Embodiment, config: GuardConfig | None = None) -> None:
         """Guard robots of one embodiment."""
         self._embodiment = embodiment
+        self._max_acceleration = limits_of(embodiment)[3]
         self._distance = DistanceGuard(config)
 
     def filter(
@@ -197,7 +233,7 @@ class Guard:
 
         Returns:
             Commands, their velocities, and for each robot why its target was refused (None: it was not). A refused
-            robot holds `previous`.
+            robot brakes, and then holds.
 
         Raises:
             VlaError: an array has another shape.
@@ -212,12 +248,15 @@ class Guard:
         )
         reasons: list[str | None] = []
         for row in range(len(target)):
-            reason = (
-                self._distance.violation(command[row], previous[row])
-                if finite[row]
-                else "the command is not a finite number"
-            )
+            reason = "the command is not a finite number"
+            if finite[row]:
+                reason = self._approach(command[row], new_velocity[row], previous[row], dt)
             if reason is not None:
-                command[row], new_velocity[row] = previous[row], 0.0
+                command[row], new_velocity[row] = brake(previous[row], velocity[row], self._embodiment, dt)
             reasons.append(reason)
         return command, new_velocity, reasons
+
+    def _approach(self, command: Array, velocity: Array, previous: Array, dt: float) -> str | None:
+        """What would come too near on the way to `command`, or while braking behind it."""
+        way = (*_between(previous, command), *_braking(command, velocity, self._max_acceleration, dt))
+        return self._distance.violation_on_the_way(way, previous)

@@ -2,10 +2,10 @@
 #   make demo SEED=1               another seed
 #   make test ARGS="-k twin -x"    arguments for pytest
 #   make test VENV=/path           an environment that exists already, used as it is
-#   make install PYTHON3=python3.10 EXTRAS=dev,ros,can,bags
+#   make install PYTHON3=python3.10 EXTRAS=dev   without the robot side
 
 VENV    ?= .venv
-EXTRAS  ?= dev
+EXTRAS  ?= dev,ros,can,bags,cameras,view
 PYTHON3 ?=
 SEED    ?= 0
 JOBS    ?= 2

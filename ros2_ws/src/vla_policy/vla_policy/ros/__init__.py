@@ -1,0 +1,1 @@
+"""ROS 2 side of the policy: messages, parameters, and the node that runs a checkpoint."""

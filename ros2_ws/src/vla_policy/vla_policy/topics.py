@@ -1,0 +1,49 @@
+"""Names of the ROS graph, the same in simulation and on the robot; plain text, so that bags are read without ROS."""
+
+from __future__ import annotations
+
+JOINT_STATES = "/joint_states"
+"""sensor_msgs/JointState, measured."""
+JOINT_COMMANDS = "/joint_commands"
+"""sensor_msgs/JointState, what was really sent to the motors."""
+ACTION_CHUNK = "/action_chunk"
+"""trajectory_msgs/JointTrajectory; header stamp = observation time."""
+PROPOSED_CHUNK = "/action_chunk/proposed"
+"""trajectory_msgs/JointTrajectory, for eyes only: what a policy in shadow, dry run or approval would do."""
+INSTRUCTION = "/instruction"
+"""std_msgs/String, transient local."""
+DIAGNOSTICS = "/diagnostics"
+"""diagnostic_msgs/DiagnosticArray."""
+CLOCK = "/clock"
+"""rosgraph_msgs/Clock, of a simulation that does not keep real time."""
+
+ENABLE = "/robot/enable"
+STOP = "/robot/stop"
+"""Latches: only release lets the robot move again."""
+RELEASE = "/robot/release"
+POLICY_RUN = "/policy/run"
+"""std_srvs/SetBool; all other services are std_srvs/Trigger."""
+POLICY_APPROVE = "/policy/approve"
+EPISODE_START = "/episode/start"
+EPISODE_SUCCESS = "/episode/success"
+EPISODE_FAILURE = "/episode/failure"
+EPISODE_DISCARD = "/episode/discard"
+WORLD_RESET = "/world/reset"
+"""Task and seed are parameters of the node that offers it."""
+WORLD_SUCCESS = "/world/success"
+"""Answers true once the task has been solved since the last reset."""
+
+
+def image(camera: str) -> str:
+    """sensor_msgs/Image of a camera."""
+    return f"/camera/{camera}/image_raw"
+
+
+def compressed(camera: str) -> str:
+    """sensor_msgs/CompressedImage (JPEG) of a camera."""
+    return f"/camera/{camera}/image_raw/compressed"
+
+
+def camera_info(camera: str) -> str:
+    """sensor_msgs/CameraInfo of a camera."""
+    return f"/camera/{camera}/camera_info"

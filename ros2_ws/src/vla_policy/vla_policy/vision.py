@@ -5,10 +5,10 @@ learned attention map over the fine feature map: the features found there, and t
 spatial softmax of Levine et al. 2016, here a token of its own, after TokenLearner, Ryoo et al. 2021). The prompt then
 selects by content and reads a position.
 
-Departure from a grid of patches, on thin evidence so far: in a toy with one camera, two action tokens and one seed (two
-discs in 64 px of noise, the prompt names a colour, 12,800 samples drawn from the set it was tested on) a 4 x 4 grid
-stayed at chance and slots found the disc. The whole `tiny` on the twin has not been compared at equal budgets.
-Coordinates as input channels mostly hurt slots in that toy, so pixels carry colour alone.
+Departure from a grid of patches. Both as `tiny`, pretrained alike (8,928 play episodes, 4,500 steps of 512) and
+fine-tuned on click_bell (100 held-out worlds, demonstrations of seed 0 | 1): slots 33 | 37 % with 4 demonstrations and
+69 | 42 % with 10, a 4 x 4 grid 10 | 17 % and 46 | 29 %. Coordinates as input channels mostly hurt slots in a toy, so
+pixels carry colour alone.
 """
 
 from __future__ import annotations

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
-import itertools
-import textwrap
 import types
 import typing
 from collections.abc import Sequence
@@ -17,6 +13,7 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
 from vla_policy.errors import VlaError
+from vla_policy.field_docs import field_docs
 
 Config = TypeVar("Config")
 
@@ -30,7 +27,7 @@ def declare(node: Node, config: type[Config]) -> Config:
     Raises:
         VlaError: a parameter has the wrong type or is missing, or the dataclass refuses its value.
     """
-    texts, hints = descriptions(config), typing.get_type_hints(config)
+    texts, hints = field_docs(config), typing.get_type_hints(config)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(cast(Any, config)):
         # Dynamic, or 30 would be refused where 30.0 is meant; `_from_parameter` looks at types itself.
@@ -88,16 +85,3 @@ def _converted(value: Any, kind: Any) -> Any:
     if type(value) is not kind:
         raise TypeError({bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a text"))
     return value
-
-
-def descriptions(config: type[Any]) -> dict[str, str]:
-    """Field name to the docstring below it."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(config)))
-    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-    found: dict[str, str] = {}
-    for field, below in itertools.pairwise(body):
-        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-            continue
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            found[field.target.id] = " ".join(str(below.value.value).split())
-    return found

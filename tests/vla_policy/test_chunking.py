@@ -125,3 +125,91 @@ def test_a_plain_player_plays_the_newest_chunk_alone():
 def test_chunks_that_cannot_be_played_are_refused(actions, period):
     with pytest.raises(VlaError):
         ChunkPlayer().push(ActionChunk(actions=actions, period=period, stamp=0.0))
+
+
+def moved(player, now):
+    """The first joint of the target at `now`."""
+    target = player.target(now)
+    assert target is not None
+    return target[0]
+
+
+def test_there_is_no_target_before_the_first_chunk():
+    player = ChunkPlayer()
+    assert player.target(0.0) is None
+    player.push(chunk())
+    player.clear()
+    assert player.target(0.0) is None
+
+
+def test_a_row_is_reached_at_the_end_of_its_period_on_an_even_way():
+    player = ChunkPlayer()
+    player.push(chunk(stamp=10.0, first=1), now=10.0, start=[0.0, 0.0])
+    times = (0.0, 0.05, 0.1, 0.125, 0.2, 0.4)
+    assert [moved(player, 10.0 + time) for time in times] == pytest.approx([0, 0.5, 1, 1.25, 2, 4])
+    assert moved(player, 99.0) == 4
+
+
+def test_a_late_chunk_leads_on_from_what_was_sent_when_it_came():
+    player = ChunkPlayer()
+    player.push(chunk(stamp=0.0))
+    player.push(chunk(stamp=0.2, first=10), now=0.34, start=[2.5, 2.5])
+    assert moved(player, 0.34) == 2.5
+    assert moved(player, 0.37) == pytest.approx(0.5 * (2.5 + 11))
+    assert [moved(player, time) for time in (0.4, 0.5, 0.6)] == pytest.approx([11, 12, 13])
+
+
+def test_a_chunk_leads_on_from_the_one_before_unless_told_otherwise():
+    player = ChunkPlayer()
+    player.push(chunk(stamp=0.0, first=1), now=0.0, start=[0.0, 0.0])
+    player.push(chunk(stamp=0.1, first=10), now=0.25)
+    assert moved(player, 0.25) == pytest.approx(2.5)
+    assert moved(player, 0.3) == pytest.approx(11)
+
+
+def test_without_a_place_to_start_from_the_first_row_due_is_held():
+    player = ChunkPlayer()
+    player.push(chunk(stamp=0.0), now=0.15)
+    assert [moved(player, time) for time in (0.15, 0.2, 0.3)] == pytest.approx([1, 1, 2])
+
+
+def test_a_chunk_stamped_in_the_future_starts_at_its_stamp():
+    player = ChunkPlayer()
+    player.push(chunk(stamp=1.0, first=1), now=0.9, start=[0.0, 0.0])
+    assert [moved(player, time) for time in (0.9, 1.0, 1.05)] == pytest.approx([0, 0, 0.5])
+
+
+def test_a_chunk_that_is_spent_when_it_comes_leads_to_its_last_row():
+    player = ChunkPlayer()
+    player.push(chunk(stamp=0.0), now=0.4, start=[9.0, 9.0])
+    assert moved(player, 0.4) == 3
+
+
+@given(st.floats(0, 1e6), st.lists(st.floats(0, 0.5), min_size=1, max_size=5), st.sampled_from([0.04, 0.1, 1 / 30]))
+def test_targets_never_jump_however_late_chunks_come(stamp, delays, period):
+    player, now, sent = ChunkPlayer(), stamp, 0.0
+    for number, delay in enumerate(delays):
+        now += delay
+        late = chunk(stamp=now - min(delay, 3.4 * period), first=number, period=period)
+        if player.target(now) is not None:
+            sent = moved(player, now)
+        player.push(late, now=now, start=[sent, sent])
+        assert moved(player, now) == pytest.approx(sent)
+
+
+def test_targets_of_equal_chunks_ensemble_to_themselves():
+    player = ChunkPlayer(ensemble=True)
+    player.push(chunk(stamp=0.0, first=1), now=0.0, start=[0.0, 0.0])
+    player.push(chunk(stamp=0.1, first=2), now=0.15)
+    assert [moved(player, time) for time in (0.15, 0.175, 0.2, 0.33)] == pytest.approx([1.5, 1.75, 2, 3.3])
+
+
+def test_the_target_is_a_copy():
+    player = ChunkPlayer()
+    held, start = chunk(), np.zeros(2)
+    player.push(held, now=0.0, start=start)
+    for now in (0.0, 99.0):
+        target = player.target(now)
+        assert target is not None
+        target[:] = 7
+    assert held.actions.max() == 3 and start.max() == 0

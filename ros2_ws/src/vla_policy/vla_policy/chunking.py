@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from vla_policy.errors import VlaError
 from vla_policy.types import ActionChunk, Vector
@@ -16,8 +19,9 @@ _ROUNDING = 1e-6
 class ChunkPlayer:
     """Holds the newest chunk and tells which row of it is due.
 
-    Row i is due from `stamp + i * period` on. Rows that passed while the policy was thinking are skipped, and the last
-    row is held once the chunk is spent.
+    Row i is due from `stamp + i * period` on: `command` steps to it there and then, `target` has moved evenly and
+    reaches it when its period ends. Rows that passed while the policy was thinking are skipped, and the last row is
+    held once the chunk is spent.
     """
 
     def __init__(self, ensemble: bool = False, decay: float = 0.01) -> None:
@@ -30,10 +34,16 @@ class ChunkPlayer:
         """
         self._depth = None if ensemble else 1
         self._decay = decay
-        self._chunks: list[ActionChunk] = []
+        self._chunks: list[_Arrived] = []
 
-    def push(self, chunk: ActionChunk) -> None:
+    def push(self, chunk: ActionChunk, now: float | None = None, start: npt.ArrayLike | None = None) -> None:
         """Take a new chunk. One that answers an older observation than the newest held is dropped.
+
+        Args:
+            chunk: What shall be played from now on.
+            now: When it arrived [s]; its stamp by default. For `target` alone, as is `start`.
+            start: The joint targets sent at `now`, from where `target` moves on; its own by default, or the first row
+                still due where it has none.
 
         Raises:
             VlaError: the chunk is empty, not finite, or has no positive period.
@@ -44,34 +54,80 @@ class ChunkPlayer:
             )
         if not np.isfinite(chunk.actions).all():
             raise VlaError("an action chunk holds NaN or infinity; stop and check the policy")
-        if self._chunks and chunk.stamp < self._chunks[-1].stamp:
+        if self._chunks and chunk.stamp < self._chunks[-1].chunk.stamp:
             return
-        alive = [old for old in self._chunks if _row(old, chunk.stamp) < len(old.actions)]
-        self._chunks = [*alive, chunk] if self._depth is None else [chunk]
+        arrival = chunk.stamp if now is None else now
+        before = self.target(arrival) if start is None else np.array(start, np.float64)
+        arrived = _Arrived(chunk, arrival, before)
+        alive = [old for old in self._chunks if old.covers(chunk.stamp)]
+        self._chunks = [*alive, arrived] if self._depth is None else [arrived]
 
     def command(self, now: float) -> Vector | None:
         """The joint targets due at `now` [s], or None before the first chunk; a copy."""
-        if not self._chunks:
-            return None
-        newest = self._chunks[-1]
-        covering = [chunk for chunk in self._chunks if _row(chunk, now) < len(chunk.actions)]
-        if not covering:
-            return newest.actions[-1].copy()
-        rows = [_row(chunk, now) for chunk in covering]
-        weights = np.exp([-self._decay * row for row in rows])
-        targets = np.stack([chunk.actions[row] for chunk, row in zip(covering, rows, strict=True)])
-        return (weights @ targets / weights.sum()).astype(np.float32)
+        covering = self._covering(now)
+        rows = [arrived.chunk.actions[arrived.row(now)] for arrived in covering]
+        return self._average(covering, rows, now).astype(np.float32) if covering else None
+
+    def target(self, now: float) -> npt.NDArray[np.float64] | None:
+        """Where the joints shall be at `now` [s] on their even way from row to row; None before the first chunk.
+
+        Row i is reached at `stamp + (i + 1) * period`, coming from the row before; the first one that was still due
+        when the chunk arrived, from where the joints were sent at that time.
+        """
+        covering = self._covering(now)
+        return self._average(covering, [arrived.target(now) for arrived in covering], now) if covering else None
 
     def remaining(self, now: float) -> float:
         """Time until the newest chunk is spent [s]; 0 without one."""
         if not self._chunks:
             return 0.0
-        newest = self._chunks[-1]
+        newest = self._chunks[-1].chunk
         return max(0.0, newest.stamp + len(newest.actions) * newest.period - now)
 
     def clear(self) -> None:
         """Forget every chunk: after a stop nothing old may be played."""
         self._chunks = []
+
+    def _covering(self, now: float) -> list[_Arrived]:
+        """Chunks that are not spent; the newest, if all are."""
+        return [arrived for arrived in self._chunks if arrived.covers(now)] or self._chunks[-1:]
+
+    def _average(
+        self, covering: Sequence[_Arrived], targets: Sequence[npt.NDArray[np.floating]], now: float
+    ) -> npt.NDArray[np.float64]:
+        weights = np.exp([-self._decay * arrived.row(now) for arrived in covering])
+        return weights @ np.stack(targets).astype(np.float64) / weights.sum()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A chunk, when it came, and where the joints were sent then (None: nowhere yet)."""
+
+    chunk: ActionChunk
+    arrival: float
+    start: npt.NDArray[np.float64] | None
+
+    def row(self, now: float) -> int:
+        """Row due at `now`; the last one once the chunk is spent."""
+        return min(_row(self.chunk, now), len(self.chunk.actions) - 1)
+
+    def covers(self, now: float) -> bool:
+        """Whether rows are left at `now`."""
+        return _row(self.chunk, now) < len(self.chunk.actions)
+
+    def target(self, now: float) -> npt.NDArray[np.float64]:
+        """On the way from the row before to the row due at `now`."""
+        chunk, row, first = self.chunk, self.row(now), self.row(self.arrival)
+        since, until = chunk.stamp + row * chunk.period, chunk.stamp + (row + 1) * chunk.period
+        goal = chunk.actions[row].astype(np.float64)
+        if row > first:
+            before = chunk.actions[row - 1].astype(np.float64)
+        else:
+            since, before = max(since, self.arrival), goal if self.start is None else self.start
+        if since >= until:  # spent when it came
+            return goal
+        share = min(max(0.0, (now - since) / (until - since)), 1.0)
+        return before + share * (goal - before)
 
 
 def _row(chunk: ActionChunk, now: float) -> int:

@@ -1,0 +1,108 @@
+"""Where trials take place in a ROS graph: worlds of the twin that judge themselves, or a robot and its operator."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from vla_policy import topics
+from vla_rl_trainer.ros.service_calls import ServiceCalls
+from vla_rl_trainer.trials import Planned
+
+_POLL = 0.05
+"""Between two looks at the world [s]."""
+
+
+class _Stage:
+    """Starting and stopping, the same everywhere."""
+
+    def __init__(self, calls: ServiceCalls) -> None:
+        self._calls = calls
+        self._started = 0.0
+
+    def _ready_robot(self) -> None:
+        """A robot that was stopped is released, a disabled one enabled; one that is ready says so."""
+        self._calls.require(topics.RELEASE)
+        self._calls.require(topics.ENABLE)
+
+    def start(self) -> None:
+        """Let the policy begin."""
+        self._started = time.monotonic()
+        self._calls.switch(topics.POLICY_RUN, True)
+
+    def stop(self) -> None:
+        """Let the policy end; the robot holds."""
+        self._calls.switch(topics.POLICY_RUN, False)
+
+    def _passed(self) -> float:
+        return time.monotonic() - self._started
+
+
+class TwinStage(_Stage):
+    """The twin, or emulated arms in it: reset by seed, judged by the task's predicate."""
+
+    def reset(self, planned: Planned) -> None:
+        """Start the world of this trial."""
+        self._calls.set_parameters(topics.WORLD, {"task": planned.task, "seed": planned.seed})
+        self._calls.require(topics.WORLD_RESET)
+        self._ready_robot()
+
+    def outcome(self, time_limit: float) -> tuple[bool, float, str]:
+        """Ask the world until it is solved or the time is up [s]."""
+        while self._passed() < time_limit:
+            if self._calls.trigger(topics.WORLD_SUCCESS)[0]:
+                return True, self._passed(), ""
+            time.sleep(_POLL)
+        return False, self._passed(), "time"
+
+
+class OperatorStage(_Stage):
+    """A real robot: a person puts the scene in place and judges, at the terminal or through services."""
+
+    def __init__(self, node: Node, calls: ServiceCalls, say: Callable[[str], None] = print) -> None:
+        super().__init__(calls)
+        self._say = say
+        self._words: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for name in (topics.TRIAL_READY, topics.TRIAL_SUCCESS, topics.TRIAL_FAILURE):
+            node.create_service(Trigger, name, self._answer_to(name.rsplit("/", 1)[1]))
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _answer_to(self, word: str) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
+        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            self._words.put(word)
+            response.success, response.message = True, f"heard: {word}"
+            return response
+
+        return answer
+
+    def _listen(self) -> None:
+        meanings = {"": "ready", "s": "success", "f": "failure"}
+        for line in sys.stdin:
+            word = meanings.get(line.strip().lower())
+            if word:
+                self._words.put(word)
+
+    def reset(self, planned: Planned) -> None:
+        """Wait until the operator has set the scene."""
+        self._say(f"{planned.task}, trial {planned.seed}: set the scene, step back, then press Enter")
+        while self._words.get() != "ready":
+            self._say("press Enter (or call /trial/ready) when the scene is set")
+        self._ready_robot()
+
+    def outcome(self, time_limit: float) -> tuple[bool, float, str]:
+        """Wait for the operator's word, or until the time is up [s]."""
+        self._say("s + Enter: success, f + Enter: failure")
+        while (left := time_limit - self._passed()) > 0.0:
+            try:
+                word = self._words.get(timeout=left)
+            except queue.Empty:
+                break
+            if word in ("success", "failure"):
+                return word == "success", self._passed(), "judged by the operator"
+        return False, self._passed(), "time"

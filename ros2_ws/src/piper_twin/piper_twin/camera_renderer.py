@@ -1,4 +1,4 @@
-"""Off-screen images of many worlds with one OpenGL context a process.
+"""Off-screen images of many worlds with one OpenGL context a thread.
 
 The settings that decide speed stand in `cell.py`: no shadows, no multisampling, coarse tessellation. The scene is
 built once an observation and drawn once a camera.
@@ -6,7 +6,7 @@ built once an observation and drawn once a camera.
 
 from __future__ import annotations
 
-import functools
+import threading
 
 import mujoco
 import numpy as np
@@ -18,14 +18,18 @@ from vla_policy.types import Image
 MAX_GEOMS = 400
 
 
-@functools.cache
+_OF_THIS_THREAD = threading.local()
+
+
 def _context() -> mujoco.GLContext:
-    """The process's OpenGL context; images are drawn into buffers of their own, so its size does not matter."""
-    return mujoco.GLContext(16, 16)
+    """The thread's OpenGL context; images are drawn into buffers of their own, so its size does not matter."""
+    if not hasattr(_OF_THIS_THREAD, "context"):
+        _OF_THIS_THREAD.context = mujoco.GLContext(16, 16)
+    return _OF_THIS_THREAD.context
 
 
 def make_current() -> None:
-    """Let OpenGL calls of this thread go to the process's context.
+    """Let OpenGL calls of this thread go to its context.
 
     Raises:
         VlaError: OpenGL cannot be started here.
@@ -40,10 +44,13 @@ def make_current() -> None:
 
 
 class CameraRenderer:
-    """Draws one model's cameras; worlds that share the model's structure may differ in every visual field."""
+    """Draws one model's cameras; worlds that share the model's structure may differ in every visual field.
+
+    It belongs to the thread that makes it.
+    """
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
-        """Upload `model` to the process's context.
+        """Upload `model` to the thread's context.
 
         Raises:
             VlaError: OpenGL cannot be started here.

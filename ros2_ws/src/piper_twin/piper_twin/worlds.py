@@ -22,7 +22,7 @@ from piper_twin.compiled_task import STATE, CompiledTask, compiled_task
 from piper_twin.episode import Episode
 from piper_twin.guard import Guard
 from piper_twin.pixels import add_noise, average_down
-from piper_twin.randomization import Variation, draw_variation, find_level
+from piper_twin.randomization import Randomization, Variation, draw_variation, find_level
 from piper_twin.robot import ARMS, CONTROL_PERIOD, DUAL_PIPER, HOME
 from piper_twin.task import Readings
 from vla_policy.errors import VlaError
@@ -81,6 +81,40 @@ class World:
     """Physics broke down: nothing that happens from here on counts."""
 
 
+def make_world(episode: Episode, level: Randomization, model: mujoco.MjModel | None = None) -> World:
+    """The start of an episode, before its objects have come to rest (`SETTLE_STEPS`).
+
+    Args:
+        episode: Determines the world.
+        level: How worlds differ.
+        model: Copy of the task's model to write the world's looks and bodies into; a new one when None.
+    """
+    compiled = compiled_task(episode.task)
+    scene = compiled.task.scene(episode.generator("scene"))
+    model = model or copy.copy(compiled.model)
+    colours = compiled.model.geom_rgba.copy()
+    for geom, colour in scene.colours.items():
+        colours[compiled.model.geom(geom).id, :3] = colour
+    variation = draw_variation(level, compiled.model, colours, episode.generator("randomization"))
+    for field, value in variation.model_fields.items():
+        getattr(model, field)[:] = value
+    command = np.tile(HOME, len(ARMS)) if scene.joints is None else scene.joints.copy()
+    return World(
+        episode=episode,
+        compiled=compiled,
+        model=model,
+        variation=variation,
+        instruction=scene.instruction,
+        state=compiled.start_state(scene.placements, command + variation.joint_offset),
+        command=command,
+        velocity=np.zeros_like(command),
+        line=CommandLine(command, variation),
+        start=np.zeros(compiled.model.nsensordata),
+        sensors=np.zeros(compiled.model.nsensordata),
+        image_rng=episode.generator("image_noise"),
+    )
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkOutcome:
     """What a chunk did to each world that was stepped."""
@@ -132,31 +166,9 @@ class WorldBatch:
             world.start = world.sensors.copy()
 
     def _make_world(self, slot: int, episode: Episode) -> World:
-        compiled = compiled_task(episode.task)
-        scene = compiled.task.scene(episode.generator("scene"))
         before = self._worlds[slot]
-        model = before.model if before and before.compiled is compiled else copy.copy(compiled.model)
-        colours = compiled.model.geom_rgba.copy()
-        for geom, colour in scene.colours.items():
-            colours[compiled.model.geom(geom).id, :3] = colour
-        variation = draw_variation(self._level, compiled.model, colours, episode.generator("randomization"))
-        for field, value in variation.model_fields.items():
-            getattr(model, field)[:] = value
-        command = np.tile(HOME, len(ARMS)) if scene.joints is None else scene.joints.copy()
-        return World(
-            episode=episode,
-            compiled=compiled,
-            model=model,
-            variation=variation,
-            instruction=scene.instruction,
-            state=compiled.start_state(scene.placements, command + variation.joint_offset),
-            command=command,
-            velocity=np.zeros_like(command),
-            line=CommandLine(command, variation),
-            start=np.zeros(compiled.model.nsensordata),
-            sensors=np.zeros(compiled.model.nsensordata),
-            image_rng=episode.generator("image_noise"),
-        )
+        model = before.model if before and before.episode.task == episode.task else None
+        return make_world(episode, self._level, model)
 
     def step_chunk(self, slots: Sequence[int], actions_BKA: npt.NDArray[np.floating]) -> ChunkOutcome:
         """Run a chunk of joint targets in each slot.

@@ -87,8 +87,9 @@ def _records(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     file.seek(start)
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
         kind, length = _HEAD.unpack(head)
-        is_whole = length <= size - file.tell()
-        content = file.read(min(length, size - file.tell()))
+        left = max(0, size - file.tell())
+        is_whole = length <= left
+        content = file.read(min(length, left))
         if kind == Opcode.CHUNK:
             yield from _chunk_records(content, is_whole)
         elif is_whole:

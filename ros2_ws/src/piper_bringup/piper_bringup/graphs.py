@@ -87,6 +87,8 @@ class TeleopRecordArguments(RealArguments):
     """CAN interface of the right leader."""
     bag_dir: str = "bags"
     """Folder for recorded episodes."""
+    num_episodes: int = 0
+    """Episodes to record without a person, one a world from `seed` on; the twin and source:=expert only."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,26 +136,40 @@ def teleop_record(arguments: TeleopRecordArguments) -> list[NodeSpec]:
         parameters=parameters,
         uses_terminal=arguments.source == "keyboard",
     )
-    return [*_body(arguments), teleop, *_brain(arguments, has_policy=False)]
+    specs = [*_body(arguments), teleop, *_brain(arguments, has_policy=False)]
+    if arguments.num_episodes:
+        if arguments.source != "expert":
+            raise VlaError("num_episodes is for source:=expert; people start and end their episodes themselves")
+        out = f"{arguments.bag_dir}/.trials"
+        specs.append(_evaluator(arguments, "expert", arguments.num_episodes, out, record=True))
+    return specs
 
 
 def evaluate(arguments: EvaluateArguments) -> list[NodeSpec]:
     """The graph of `where`, and an evaluator that ends it when all trials are done."""
+    evaluator = _evaluator(arguments, arguments.policy, arguments.num_trials, arguments.out)
+    return [*_body(arguments), *_brain(arguments, is_running=False), evaluator]
+
+
+def _evaluator(
+    arguments: TeleopRecordArguments | EvaluateArguments, policy: str, count: int, out: str, record: bool = False
+) -> NodeSpec:
     column = "emulated" if arguments.emulate else arguments.where
-    evaluator = NodeSpec(
+    parameters: dict[str, Value] = {
+        "out": out,
+        "policy": policy,
+        "column": column,
+        "tasks": [arguments.task],
+        "num_trials": count,
+        "first_seed": arguments.seed,
+        "record": record,
+    }
+    return NodeSpec(
         module="vla_rl_trainer.ros.evaluator_node",
         name="evaluator",
-        parameters={
-            "out": arguments.out,
-            "policy": arguments.policy,
-            "column": column,
-            "tasks": [arguments.task],
-            "num_trials": arguments.num_trials,
-            "first_seed": arguments.seed,
-        },
+        parameters=parameters,
         uses_terminal=column == "real",
     )
-    return [*_body(arguments), *_brain(arguments, is_running=False), evaluator]
 
 
 def _body(arguments: TeleopRecordArguments | EvaluateArguments) -> list[NodeSpec]:

@@ -21,10 +21,11 @@ from vla_policy.errors import VlaError
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
 from vla_rl_trainer.config_checks import require_at_least
+from vla_rl_trainer.evaluation import SPLIT
 from vla_rl_trainer.ros.service_calls import ServiceCalls
-from vla_rl_trainer.ros.stages import OperatorStage, TwinStage
+from vla_rl_trainer.ros.stages import OperatorStage, RecordedStage, TwinStage
 from vla_rl_trainer.trial_report import write_results
-from vla_rl_trainer.trials import Planned, TrialLog, conduct
+from vla_rl_trainer.trials import Planned, Stage, TrialLog, conduct
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,9 @@ class EvaluatorConfig:
     num_trials: int = 20
     """Of each task."""
     first_seed: int = 0
-    """The worlds are the seeds from here on, of the evaluation split."""
+    """The worlds are the seeds from here on, of the evaluation split, or of the demonstrations' when recording."""
+    record: bool = False
+    """Let the recorder make a bag of every trial."""
     time_limit: float = 0.0
     """Of a trial [s]; 0: one and a half times the task's horizon."""
 
@@ -73,7 +76,10 @@ class EvaluatorNode(Node):
         super().__init__("evaluator")
         self._config = declare(self, EvaluatorConfig)
         calls = ServiceCalls(self)
-        self._stage = OperatorStage(self, calls) if self._config.column == "real" else TwinStage(calls)
+        record = self._config.record
+        twin = TwinStage(calls, "demonstration" if record else SPLIT)
+        stage: Stage = OperatorStage(self, calls) if self._config.column == "real" else twin
+        self._stage = RecordedStage(stage, calls) if record else stage
         self.problem: str | None = None
         self._thread = threading.Thread(target=self._conduct, daemon=True)
         self._thread.start()

@@ -13,7 +13,7 @@ from std_srvs.srv import Trigger
 
 from vla_policy import topics
 from vla_rl_trainer.ros.service_calls import ServiceCalls
-from vla_rl_trainer.trials import Planned
+from vla_rl_trainer.trials import Planned, Stage
 
 _POLL = 0.05
 """Between two looks at the world [s]."""
@@ -47,9 +47,14 @@ class _Stage:
 class TwinStage(_Stage):
     """The twin, or emulated arms in it: reset by seed, judged by the task's predicate."""
 
+    def __init__(self, calls: ServiceCalls, split: str) -> None:
+        """Worlds of `split`: those to evaluate on are not those to record from."""
+        super().__init__(calls)
+        self._split = split
+
     def reset(self, planned: Planned) -> None:
         """Start the world of this trial."""
-        self._calls.set_parameters(topics.WORLD, {"task": planned.task, "seed": planned.seed})
+        self._calls.set_parameters(topics.WORLD, {"task": planned.task, "seed": planned.seed, "split": self._split})
         self._calls.require(topics.WORLD_RESET)
         self._ready_robot()
 
@@ -106,3 +111,31 @@ class OperatorStage(_Stage):
             if word in ("success", "failure"):
                 return word == "success", self._passed(), "judged by the operator"
         return False, self._passed(), "time"
+
+
+class RecordedStage:
+    """Another stage, every trial of which becomes a bag."""
+
+    def __init__(self, stage: Stage, calls: ServiceCalls) -> None:
+        """Record what happens on `stage`."""
+        self._stage = stage
+        self._calls = calls
+
+    def reset(self, planned: Planned) -> None:
+        """Reset the stage."""
+        self._stage.reset(planned)
+
+    def start(self) -> None:
+        """Start the recorder, then the policy."""
+        self._calls.require(topics.EPISODE_START)
+        self._stage.start()
+
+    def outcome(self, time_limit: float) -> tuple[bool, float, str]:
+        """End the bag with the outcome."""
+        outcome = self._stage.outcome(time_limit)
+        self._calls.require(topics.EPISODE_SUCCESS if outcome[0] else topics.EPISODE_FAILURE)
+        return outcome
+
+    def stop(self) -> None:
+        """Let the policy end."""
+        self._stage.stop()

@@ -21,7 +21,6 @@ from vla_policy.errors import VlaError
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
 from vla_rl_trainer.config_checks import require_at_least
-from vla_rl_trainer.evaluation import SPLIT
 from vla_rl_trainer.ros.service_calls import ServiceCalls
 from vla_rl_trainer.ros.stages import OperatorStage, RecordedStage, TwinStage
 from vla_rl_trainer.trial_report import write_results
@@ -77,7 +76,7 @@ class EvaluatorNode(Node):
         self._config = declare(self, EvaluatorConfig)
         calls = ServiceCalls(self)
         record = self._config.record
-        twin = TwinStage(calls, "demonstration" if record else SPLIT)
+        twin = TwinStage(calls, "demonstration" if record else "evaluation")
         stage: Stage = OperatorStage(self, calls) if self._config.column == "real" else twin
         self._stage = RecordedStage(stage, calls) if record else stage
         self.problem: str | None = None

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vla_policy.chunking import ChunkPlayer
+from vla_policy.chunking import ChunkPlayer, without_jump
 from vla_policy.errors import VlaError
 from vla_policy.types import ActionChunk
 
@@ -213,3 +213,35 @@ def test_the_target_is_a_copy():
         assert target is not None
         target[:] = 7
     assert held.actions.max() == 3 and start.max() == 0
+
+
+def test_a_chunk_within_the_speed_is_not_changed():
+    said = chunk(first=1)
+    np.testing.assert_array_equal(without_jump(said, [0, 0], 0.0, np.full(2, 10.0)).actions, said.actions)
+
+
+def test_a_jump_is_drawn_out_until_each_joint_has_caught_up():
+    said = ActionChunk(actions=np.array([[1, 5]] * 6, np.float32), period=0.1, stamp=10.0)
+    led = without_jump(said, [0.0, 6.0], 10.0, np.array([4.0, 30.0])).actions
+    np.testing.assert_allclose(led[:, 0], [0.4, 0.8, 1, 1, 1, 1], atol=1e-6)
+    np.testing.assert_array_equal(led[:, 1], said.actions[:, 1])
+
+
+def test_jumps_the_policy_wants_later_are_its_own():
+    said = ActionChunk(actions=np.array([[0.09], [9.0], [0.1]], np.float32), period=0.1, stamp=0.0)
+    np.testing.assert_array_equal(without_jump(said, [0.0], 0.0, np.array([1.0])).actions, said.actions)
+
+
+def test_the_first_row_left_has_only_the_time_that_is_left():
+    said = ActionChunk(actions=np.array([[1.0]] * 4, np.float32), period=0.1, stamp=0.0)
+    led = without_jump(said, [0.0], 0.175, np.array([4.0])).actions[:, 0]
+    np.testing.assert_allclose(led, [1.0, 0.1, 0.5, 0.9], atol=1e-6)  # the first one has passed
+
+
+@given(st.floats(0, 0.39), st.lists(st.floats(-9, 9), min_size=4, max_size=4), st.floats(-9, 9), st.floats(0.1, 20))
+def test_a_played_chunk_never_begins_faster_than_allowed(late, rows, start, speed):
+    said = ActionChunk(actions=np.array(rows, np.float32)[:, None], period=0.1, stamp=0.0)
+    player = ChunkPlayer()
+    player.push(without_jump(said, [start], late, np.array([speed])), now=late, start=[start])
+    first = 0.1 * (np.floor(late / 0.1) + 1)
+    assert abs(moved(player, first) - start) <= speed * (first - late) + 1e-4

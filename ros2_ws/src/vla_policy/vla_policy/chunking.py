@@ -132,3 +132,31 @@ class _Arrived:
 
 def _row(chunk: ActionChunk, now: float) -> int:
     return max(0, math.floor((now - chunk.stamp) / chunk.period + _ROUNDING))
+
+
+def without_jump(
+    chunk: ActionChunk, start: npt.ArrayLike, now: float, max_velocity: npt.NDArray[np.floating]
+) -> ActionChunk:
+    """Lead a chunk on from where the robot is sent: rows are drawn nearer until each joint has caught up with its own.
+
+    From there on a joint's rows are what the policy said; rows that have passed at `now` are left alone.
+
+    Args:
+        chunk: Answer of a policy.
+        start: Joint targets the robot is sent at `now`, shape (num_joints,).
+        now: When the robot gets the chunk [s].
+        max_velocity: Of every joint [rad/s], grippers [m/s].
+    """
+    actions, before = chunk.actions.astype(np.float64), np.array(start, np.float64)
+    caught_up = np.zeros(len(before), dtype=np.bool_)
+    for index in range(len(actions)):
+        time = min(chunk.stamp + (index + 1) * chunk.period - now, chunk.period)
+        if time <= 0.0:
+            continue
+        row: npt.NDArray[np.float64] = actions[index].copy()
+        step = max_velocity * time
+        caught_up |= np.abs(row - before) <= step
+        actions[index] = before = np.where(caught_up, row, before + np.minimum(np.maximum(row - before, -step), step))
+        if caught_up.all():
+            break
+    return dataclasses.replace(chunk, actions=actions.astype(np.float32))

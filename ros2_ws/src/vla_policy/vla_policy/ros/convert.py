@@ -150,12 +150,15 @@ def _in_order(
     return rows[:, [column_of[name] for name in embodiment.joint_names]]
 
 
-def diagnostic(name: str, problem: str | None, values: dict[str, object], stamp: float) -> DiagnosticArray:
-    """One status: OK without a problem, an error that tells it otherwise."""
+def diagnostic(
+    name: str, problem: str | None, values: dict[str, object], stamp: float, note: str | None = None
+) -> DiagnosticArray:
+    """One status: an error that tells the problem, a warning that tells what else is to be noted, or OK."""
+    level = DiagnosticStatus.ERROR if problem else DiagnosticStatus.WARN if note else DiagnosticStatus.OK
     status = DiagnosticStatus(
-        level=DiagnosticStatus.OK if problem is None else DiagnosticStatus.ERROR,
+        level=level,
         name=name,
-        message=problem or "ok",
+        message=problem or note or "ok",
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
     return DiagnosticArray(header=_header("", stamp), status=[status])

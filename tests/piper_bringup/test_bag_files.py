@@ -65,5 +65,5 @@ def test_a_folder_that_is_being_recorded_is_held(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "bags").write_text("a file")
-    with pytest.raises(VlaError, match="choose another bag_dir"):
+    with pytest.raises(VlaError, match="choose another folder"):
         BagFolder.create(tmp_path / "bags", "bell")

@@ -62,7 +62,7 @@ class Station:
     def __init__(self, bags, **config):
         self.free = 100e9
         self.now, self.stamp = 10.0, START
-        config = {"bag_dir": bags, "instruction": "press the bell"} | config
+        config = {"folder": bags, "instruction": "press the bell"} | config
         self.recorder = Recorder(RecorderConfig(**config), ROBOT, "3cb6913", free=lambda _: self.free)
         self.sent: dict[str, list[bytes]] = {}
 
@@ -234,7 +234,7 @@ def test_a_topic_that_falls_silent_ends_the_episode_and_keeps_what_is_there(stat
     )
     with pytest.raises(VlaError, match="no episode is being recorded: /camera/head/image_raw fell silent"):
         station.end()
-    [bag] = station.recorder._config.bag_dir.iterdir()
+    [bag] = station.recorder._config.folder.iterdir()
     assert info_of(bag).reason == "/camera/head/image_raw fell silent"
     assert len(content(bag)[topics.JOINT_STATES]) == 11
     station.start()
@@ -247,7 +247,7 @@ def test_a_disk_that_gets_full_ends_the_episode_in_time(station):
     station.free = 0.4e9
     station.recorder.check(station.stamp, station.now)
     assert station.recorder.problem.startswith("only 0.4 GB of disk are left; episode_000000")
-    [bag] = station.recorder._config.bag_dir.iterdir()
+    [bag] = station.recorder._config.folder.iterdir()
     assert len(content(bag)[topics.JOINT_STATES]) == 1
 
 
@@ -261,7 +261,7 @@ def test_a_disk_that_refuses_leaves_the_episode_to_be_recovered(station, monkeyp
     station.hear()
     with pytest.raises(VlaError, match=r"could not be finished .*No space left.*recover_bag"):
         station.end()
-    assert len(unfinished(station.recorder._config.bag_dir)) == 1
+    assert len(unfinished(station.recorder._config.folder)) == 1
     assert "No space left" in station.recorder.problem
 
 
@@ -296,7 +296,7 @@ def test_a_recorder_that_is_stopped_finishes_its_episode(station):
     station.start()
     station.hear()
     assert station.recorder.close(station.stamp) is None
-    [bag] = station.recorder._config.bag_dir.iterdir()
+    [bag] = station.recorder._config.folder.iterdir()
     assert info_of(bag).reason == "the recorder was stopped"
 
 

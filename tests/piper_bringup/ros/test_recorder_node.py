@@ -27,7 +27,7 @@ class Graph:
     """A recorder, and everything it listens to."""
 
     def __init__(self, bags):
-        rclpy.init(args=["--ros-args", "-p", f"bag_dir:={bags}"])
+        rclpy.init(args=["--ros-args", "-p", f"folder:={bags}"])
         self.recorder = RecorderNode()
         self.node = Node("others")
         self._joints = {

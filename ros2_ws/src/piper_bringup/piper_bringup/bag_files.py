@@ -66,7 +66,7 @@ class BagFolder:
                 except FileExistsError:  # another recorder was faster
                     continue
         except OSError as error:
-            raise VlaError(f"cannot record into {bags} ({error.strerror}); choose another bag_dir") from error
+            raise VlaError(f"cannot record into {bags} ({error.strerror}); choose another folder") from error
 
     @property
     def name(self) -> str:

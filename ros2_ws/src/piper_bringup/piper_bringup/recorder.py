@@ -27,7 +27,7 @@ _GB = 1e9
 class RecorderConfig:
     """How episodes are recorded."""
 
-    bag_dir: Path = Path("bags")
+    folder: Path = Path("bags")
     """Folder of the bags; made when it is missing."""
     images: Literal["jpeg", "raw"] = "jpeg"
     """jpeg: a camera's own JPEG topic where it has one, else its images encoded here; raw: as they come, 20 times the
@@ -141,10 +141,10 @@ class Recorder:
             raise VlaError(f"cannot record: {', '.join(missing)} silent; start what publishes that and try again")
         if not self._instruction:
             raise VlaError(f"cannot record: nobody has told the task; publish it on {topics.INSTRUCTION}")
-        if (free := self._free(config.bag_dir)) < config.min_free_gb * _GB:
+        if (free := self._free(config.folder)) < config.min_free_gb * _GB:
             raise VlaError(
-                f"cannot record: {free / _GB:.1f} GB are free in {config.bag_dir}, {config.min_free_gb} are needed; "
-                "free some space or choose another bag_dir"
+                f"cannot record: {free / _GB:.1f} GB are free in {config.folder}, {config.min_free_gb} are needed; "
+                "free some space or choose another folder"
             )
         info = EpisodeInfo(
             instruction=self._instruction,
@@ -152,13 +152,13 @@ class Recorder:
             embodiment=self._embodiment.to_json(),
             software=self._software,
         )
-        folder = BagFolder.create(config.bag_dir, config.task or self._instruction)
+        folder = BagFolder.create(config.folder, config.task or self._instruction)
         queue = config.queue_mb * 1_000_000
         try:
             bag = EpisodeBag(folder.bag, info, stamp, max_queue=queue, jpeg_quality=config.jpeg_quality)
         except OSError as error:
             folder.remove()
-            raise VlaError(f"cannot record into {config.bag_dir} ({error}); choose another bag_dir") from error
+            raise VlaError(f"cannot record into {config.folder} ({error}); choose another folder") from error
         self.problem = None
         self._episode = _Episode(folder, bag, info)
         for topic, data in self._latched.items():
@@ -189,7 +189,7 @@ class Recorder:
             episode.folder.leave()
             self.problem = (
                 f"{episode.folder.name} could not be finished ({error}); "
-                f"free some space, then python -m piper_bringup.recover_bag {self._config.bag_dir}"
+                f"free some space, then python -m piper_bringup.recover_bag {self._config.folder}"
             )
             raise VlaError(self.problem) from error
         if dropped:
@@ -206,7 +206,7 @@ class Recorder:
             reason = f"the bag could not be written ({error})"
         elif missing := self.missing(now):
             reason = f"{', '.join(missing)} fell silent"
-        elif (free := self._free(self._config.bag_dir)) < self._config.stop_free_gb * _GB:
+        elif (free := self._free(self._config.folder)) < self._config.stop_free_gb * _GB:
             reason = f"only {free / _GB:.1f} GB of disk are left"
         if reason is not None:
             with contextlib.suppress(VlaError):  # told as the problem
@@ -224,7 +224,7 @@ class Recorder:
         told: dict[str, object] = {
             "episode": "" if episode is None else episode.folder.name,
             "missing": ", ".join(self.missing(now)),
-            "free_gb": round(self._free(self._config.bag_dir) / _GB, 1),
+            "free_gb": round(self._free(self._config.folder) / _GB, 1),
         }
         if episode is not None:
             told["messages"] = episode.bag.num_messages
@@ -241,7 +241,7 @@ class Recorder:
 
     def left_behind(self) -> str | None:
         """Tells of episodes that a killed recorder has left, and how to save them."""
-        left = bag_files.unfinished(self._config.bag_dir)
+        left = bag_files.unfinished(self._config.folder)
         if not left:
             return None
         return f"{len(left)} unfinished episodes; save them with python -m piper_bringup.recover_bag {left[0].parent}"

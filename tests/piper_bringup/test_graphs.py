@@ -60,7 +60,7 @@ def test_teleoperation_has_no_policy_and_the_evaluator_starts_it_itself():
     assert "policy" not in teleop
     assert {"robot", "teleop", "recorder"} <= teleop.keys()
     evaluate = by_name(GRAPHS["evaluate"].nodes(EvaluateArguments()))
-    assert evaluate["policy"].parameters["running"] is False
+    assert evaluate["policy"].parameters["autostart"] is False
     assert evaluate["evaluator"].parameters["column"] == "sim"
 
 

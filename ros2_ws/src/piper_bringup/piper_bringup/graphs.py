@@ -24,6 +24,8 @@ class BrainArguments:
     """Folder of the policy, or hold (stays where it is), or random."""
     instruction: str = ""
     """What the policy is told at the start; later ones come on /instruction. The twin's task tells its own."""
+    autostart: bool = False
+    """Let the policy begin at once, instead of when /policy/run is called."""
     mode: str = "run"
     """run; approve (every chunk waits for the operator); shadow (shown, not sent); dry_run (computed only)."""
     bag_dir: str = ""
@@ -148,7 +150,7 @@ def teleop_record(arguments: TeleopRecordArguments) -> list[NodeSpec]:
 def evaluate(arguments: EvaluateArguments) -> list[NodeSpec]:
     """The graph of `where`, and an evaluator that ends it when all trials are done."""
     evaluator = _evaluator(arguments, arguments.policy, arguments.num_trials, arguments.out)
-    return [*_body(arguments), *_brain(arguments, is_running=False), evaluator]
+    return [*_body(arguments), *_brain(arguments), evaluator]
 
 
 def _evaluator(
@@ -213,14 +215,14 @@ def _by_arm(arguments: object, argument: str, parameter: str) -> dict[str, Value
     return {parameter.format(arm): getattr(arguments, argument.format(arm)) for arm in ARMS}
 
 
-def _brain(arguments: BrainArguments, *, has_policy: bool = True, is_running: bool = True) -> list[NodeSpec]:
+def _brain(arguments: BrainArguments, *, has_policy: bool = True) -> list[NodeSpec]:
     specs: list[NodeSpec] = []
     if has_policy:
         parameters: dict[str, Value] = {
             "checkpoint": arguments.checkpoint,
             "instruction": arguments.instruction,
             "mode": arguments.mode,
-            "running": is_running,
+            "autostart": arguments.autostart,
         }
         specs.append(NodeSpec(module="vla_policy.ros.policy_node", name="policy", parameters=parameters))
     if arguments.bag_dir:

@@ -34,6 +34,8 @@ class FaultKind:
     """The arm does not follow commands meanwhile: the pose to hold follows the arm, so that nothing jumps later."""
     recoverable: bool = True
     """False: only power off and on, or service, clears it."""
+    ends_with_enabling: bool = False
+    """No wonder while the robot is disabled, and no obstacle to releasing it: enabling is what clears it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +79,6 @@ FAULTS: dict[str, FaultKind] = {
     "implausible_feedback": FaultKind(
         meaning="The measured joints are not finite, or far beyond the arm's limits.",
         remedy="check the zero positions and the CAN wiring; power the arm off and on",
-        is_limp=True,
     ),
     "loop_stalled": FaultKind(
         meaning="The control loop did not run for a while; the driver held the arms by itself.",
@@ -125,9 +126,13 @@ FAULTS: dict[str, FaultKind] = {
         meaning="A joint's motor lost its torque.",
         remedy="support the arm, release, enable again",
         is_limp=True,
+        ends_with_enabling=True,
     ),
     "gripper_disabled": FaultKind(
-        meaning="A gripper's motor lost its torque.", remedy="release, enable again", is_limp=True
+        meaning="A gripper's motor lost its torque.",
+        remedy="release, enable again",
+        is_limp=True,
+        ends_with_enabling=True,
     ),
     "gripper_error": FaultKind(
         meaning="A gripper reports an error of its motor or sensor.", remedy="free the gripper, let it cool, release"
@@ -169,6 +174,7 @@ FAULTS: dict[str, FaultKind] = {
         meaning="The arm left CAN control (standby, Ethernet, ...).",
         remedy="close other programs that talk to it, release, enable again",
         is_limp=True,
+        ends_with_enabling=True,
     ),
     "arm_status": FaultKind(
         meaning="The arm reports a status that this driver has no better name for.", remedy=_POWER_CYCLE
@@ -191,7 +197,8 @@ FAULTS: dict[str, FaultKind] = {
         reaction=Reaction.PAUSE,
     ),
     "not_accepting": FaultKind(
-        meaning="A chunk came while the robot is disabled or held.", remedy="enable or release",
+        meaning="A chunk came while the robot is disabled or held.",
+        remedy="enable or release",
         reaction=Reaction.REFUSE,
     ),
     "malformed_chunk": FaultKind(

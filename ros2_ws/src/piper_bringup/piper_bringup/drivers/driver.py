@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from piper_bringup.faults import Fault
 from vla_policy.types import Robot
@@ -13,6 +16,10 @@ class Driver(Robot, Protocol):
 
     The control loop calls everything but `stop`, which any thread may call at any time.
     """
+
+    def write(self, command: npt.NDArray[np.floating[Any]]) -> None:
+        """Send joint targets [rad], grippers [m], shape (num_joints,); they stay valid until the next ones."""
+        ...
 
     def faults(self, now: float) -> list[Fault]:
         """What is wrong at `now` [s]; empty: healthy."""
@@ -27,7 +34,7 @@ class Driver(Robot, Protocol):
         ...
 
     def enable(self) -> None:
-        """Begin to give all joints torque; `enabled` tells when it is done. Holds the measured pose meanwhile."""
+        """Ask for torque on every joint; called every tick, beside `write`, until `enabled` or given up."""
         ...
 
     def enabled(self) -> bool:

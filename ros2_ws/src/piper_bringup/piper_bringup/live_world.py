@@ -7,6 +7,7 @@ Whoever calls `advance` is that clock (`pacing.py`); everybody else reads the ne
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,7 +16,6 @@ import numpy.typing as npt
 from piper_twin.cell import TIMESTEP
 from piper_twin.episode import Episode
 from piper_twin.episode_run import EpisodeRun, Moment, Painter
-from piper_twin.robot import DUAL_PIPER
 from vla_policy.errors import VlaError
 from vla_policy.types import Image, Vector
 
@@ -32,6 +32,7 @@ class LiveWorld:
         self.randomization = randomization
         self._stepping, self._resetting = threading.Lock(), threading.Lock()
         self._steps = 0
+        self._listeners: list[Callable[[], None]] = []
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="drawing")  # OpenGL belongs to one thread
         self._painter = Painter()
         self.reset(Episode(task, seed, split))
@@ -40,6 +41,11 @@ class LiveWorld:
     def time(self) -> float:
         """Simulated time since this object was made [s]; a reset does not turn it back."""
         return self._steps * TIMESTEP
+
+    @property
+    def run(self) -> EpisodeRun:
+        """The episode in progress; what is sent to it is lost once another has begun."""
+        return self._run
 
     @property
     def moment(self) -> Moment:
@@ -65,7 +71,13 @@ class LiveWorld:
         with self._resetting:
             run = EpisodeRun(episode, self.randomization)
             with self._stepping:
-                self._run, self._sent = run, run.command
+                self._run = run
+            for listener in self._listeners:
+                listener()
+
+    def when_reset(self, listener: Callable[[], None]) -> None:
+        """Call `listener` in every later reset before it returns: the arms are not where they were."""
+        self._listeners.append(listener)
 
     def command(self, targets: npt.NDArray[np.floating]) -> None:
         """Send joint targets [rad], gripper openings [m], shape (14,); they stay on the wire until the next ones.
@@ -73,10 +85,7 @@ class LiveWorld:
         Raises:
             VlaError: they have another shape, or are not finite.
         """
-        sent = np.array(targets, dtype=np.float64)
-        if sent.shape != (DUAL_PIPER.num_joints,) or not np.isfinite(sent).all():
-            raise VlaError(f"the twin takes {DUAL_PIPER.num_joints} finite joint targets, not {sent}")
-        self._sent = sent
+        self._run.send(targets)
 
     def joints(self) -> Vector:
         """Measured joint positions [rad], gripper openings [m], shape (14,)."""
@@ -96,7 +105,7 @@ class LiveWorld:
             raise VlaError(f"the twin cannot advance by {duration} s; give a multiple of {TIMESTEP} s")
         for _ in range(steps):
             with self._stepping:
-                self._run.step(self._sent)
+                self._run.step()
                 self._steps += 1
 
     def solved(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
+from time import monotonic, sleep
 
 from piper_bringup.live_world import LiveWorld
 from piper_twin.cell import TIMESTEP
@@ -55,7 +55,7 @@ class Periodic:
         """What ended the thread before its time."""
         self._work = work
         self._ended = threading.Event()
-        self._deadlines = Deadlines(time.monotonic(), period, patience)
+        self._deadlines = Deadlines(monotonic(), period, patience)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -71,13 +71,13 @@ class Periodic:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(max(0.0, self._deadlines.next - time.monotonic())):
+        while not self._ended.wait(max(0.0, self._deadlines.next - monotonic())):
             try:
                 self._work()
             except Exception as error:
                 self.error = error
                 return
-            self._deadlines.passed(time.monotonic())
+            self._deadlines.passed(monotonic())
 
 
 def keep_real_time(world: LiveWorld) -> Periodic:
@@ -100,7 +100,7 @@ class WorldClock:
         """
         self._world = world
         self._speed = speed
-        self._begin = time.monotonic() - world.time / speed
+        self._begin = monotonic() - world.time / speed
         self._chores: list[tuple[Deadlines, Callable[[], None]]] = []
 
     def now(self) -> float:
@@ -111,13 +111,13 @@ class WorldClock:
         """Call `work` once a simulated period [s], while somebody waits: cameras, /clock."""
         self._chores.append((Deadlines(self._world.time + period, period), work))
 
-    def wait_until(self, instant: float) -> None:
-        """Let the world go on until it is `instant` [s] or up to one physics step later."""
-        while (left := instant - self._world.time) > 1e-9:
+    def wait_until(self, time: float) -> None:
+        """Let the world go on until it is `time` [s] or up to one physics step later."""
+        while (left := time - self._world.time) > 1e-9:
             upcoming = min([left, *(deadlines.next - self._world.time for deadlines, _ in self._chores)])
             self._world.advance(max(1, math.ceil(upcoming / TIMESTEP - 1e-6)) * TIMESTEP)
             for deadlines, work in self._chores:
                 if deadlines.next <= self._world.time + 1e-9:
                     work()
                     deadlines.passed(self._world.time)
-        time.sleep(max(0.0, self._begin + self._world.time / self._speed - time.monotonic()))
+        sleep(max(0.0, self._begin + self._world.time / self._speed - monotonic()))

@@ -22,6 +22,7 @@ from piper_twin.randomization import find_level
 from piper_twin.robot import DUAL_PIPER
 from piper_twin.task import Readings
 from piper_twin.worlds import SETTLE_STEPS, SUBSTEPS, World, make_world
+from vla_policy.errors import VlaError
 from vla_policy.types import Image, Vector
 
 Array = npt.NDArray[np.float64]
@@ -54,7 +55,7 @@ class Moment:
 
 
 class EpisodeRun:
-    """An episode in progress; one thread at a time steps it."""
+    """An episode in progress. One thread at a time steps it; any may send."""
 
     def __init__(self, episode: Episode, randomization: str) -> None:
         """Make the world and let its objects come to rest.
@@ -73,25 +74,34 @@ class EpisodeRun:
         self._data.qacc_warmstart[:] = 0.0  # as a batch starts its first chunk
         self._begin: float = self._data.time
         self._start = Readings(self._world.compiled.layout, self._world.start)
-        self.command: Array = self._world.command.copy()
-        """What was on the wire at the start (14,)."""
+        self._sent = self._world.command.copy()
         self.moment = self._look(0, None)
         """The newest."""
         # A breakdown is told by the moment; MuJoCo would also write a log into the current folder.
         mujoco.set_mju_user_warning(_ignore)
 
-    def step(self, sent: Array) -> Moment:
-        """One physics step while `sent` (14,) is on the wire."""
+    def send(self, targets: npt.NDArray[np.floating]) -> None:
+        """Put joint targets [rad], gripper openings [m], shape (14,), on the wire; they stay there until the next ones.
+
+        Raises:
+            VlaError: they have another shape, or are not finite.
+        """
+        sent = np.array(targets, dtype=np.float64)
+        if sent.shape != self._sent.shape or not np.isfinite(sent).all():
+            raise VlaError(f"the twin takes {len(self._sent)} finite joint targets, not {sent}")
+        self._sent = sent
+
+    def step(self) -> None:
+        """One physics step."""
         before = self.moment
         if before.is_broken:
-            return before
-        self._data.ctrl[:] = arrive([self._world.line], sent[None, None])[0, 0]
+            return
+        self._data.ctrl[:] = arrive([self._world.line], self._sent[None, None])[0, 0]
         mujoco.mj_step(self._world.model, self._data)
         steps, solved_after = before.steps + 1, before.solved_after
         if solved_after is None and steps % SUBSTEPS == 0 and self._is_solved():  # once a control period, as a batch
             solved_after = steps * TIMESTEP
         self.moment = self._look(steps, solved_after)
-        return self.moment
 
     def _is_solved(self) -> bool:
         now = Readings(self._world.compiled.layout, self._data.sensordata)

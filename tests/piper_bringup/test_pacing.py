@@ -98,11 +98,22 @@ def test_waiting_for_an_instant_lets_the_world_go_there_and_no_farther_than_a_st
 def test_chores_are_done_at_their_simulated_time_whatever_one_waits_for(world):
     clock = WorldClock(world)
     done = []
-    clock.every(0.04, lambda: done.append(round(world.time, 3)))
+    clock.every("cameras", 0.04, lambda: done.append(round(world.time, 3)))
     clock.wait_until(0.03)
     assert done == []
     clock.wait_until(0.2)
     assert done == [0.04, 0.08, 0.12, 0.16, 0.2]
+
+
+def test_a_chore_that_fails_is_told_and_left_out_and_the_clock_goes_on(world):
+    clock = WorldClock(world)
+
+    def fail():
+        raise ValueError("no OpenGL")
+
+    chore = clock.every("cameras", 0.04, fail)
+    clock.wait_until(0.2)
+    assert (str(chore.error), world.time) == ("no OpenGL", pytest.approx(0.2))
 
 
 def test_a_world_goes_no_faster_than_it_is_allowed_to(world):

@@ -179,6 +179,18 @@ FAULTS: dict[str, FaultKind] = {
     "arm_status": FaultKind(
         meaning="The arm reports a status that this driver has no better name for.", remedy=_POWER_CYCLE
     ),
+    # The twin
+    "world_reset": FaultKind(
+        meaning="The twin's world was reset: other arms stand at its start, without torque.",
+        remedy="release, enable again",
+        is_limp=True,
+        ends_with_enabling=True,
+    ),
+    "world_broken": FaultKind(
+        meaning="The twin's physics broke down; its world stands still.",
+        remedy="reset the world (/world/reset), release, enable again",
+        is_limp=True,
+    ),
     # Before enabling
     "not_ready": FaultKind(
         meaning="A check before enabling failed: firmware, role, limits, gripper stroke or status.",

@@ -10,6 +10,9 @@ from time import monotonic, sleep
 from piper_bringup.live_world import LiveWorld
 from piper_twin.cell import TIMESTEP
 
+_ROUNDING = 1e-9
+"""Of sums of steps [s]."""
+
 
 class Deadlines:
     """Instants one period apart. They are absolute, so that small delays do not add up."""
@@ -51,6 +54,7 @@ class Periodic:
             work: An error it raises ends the thread, and is kept in `error`.
             patience: As of `Deadlines`.
         """
+        self.name = name
         self.error: Exception | None = None
         """What ended the thread before its time."""
         self._work = work
@@ -85,6 +89,38 @@ def keep_real_time(world: LiveWorld) -> Periodic:
     return Periodic("physics", TIMESTEP, lambda: world.advance(TIMESTEP), patience=0.1)
 
 
+class Chore:
+    """Something a `WorldClock` does once a simulated period; on the face of it like `Periodic`."""
+
+    def __init__(self, name: str, period: float, work: Callable[[], None], now: float) -> None:
+        """Due for the first time one `period` after `now` [s]."""
+        self.name = name
+        self.error: Exception | None = None
+        """What it raised; it is not done again then."""
+        self._work = work
+        self._deadlines = Deadlines(now + period, period)
+
+    @property
+    def skipped(self) -> int:
+        """Periods left out."""
+        return self._deadlines.skipped
+
+    def left(self, now: float) -> float:
+        """Until it is due [s]; below 0 where it is late."""
+        return math.inf if self.error else self._deadlines.next - now
+
+    def do(self, now: float) -> None:
+        """Do it."""
+        try:
+            self._work()
+        except Exception as error:  # whoever waits for the clock must not die of it
+            self.error = error
+        self._deadlines.passed(now)
+
+    def close(self) -> None:
+        """Nothing to end: nobody waits, nothing is done."""
+
+
 class WorldClock:
     """Simulated time, for a loop that runs as fast as its world: to wait is to let the world go on.
 
@@ -101,23 +137,23 @@ class WorldClock:
         self._world = world
         self._speed = speed
         self._begin = monotonic() - world.time / speed
-        self._chores: list[tuple[Deadlines, Callable[[], None]]] = []
+        self._chores: list[Chore] = []
 
     def now(self) -> float:
         """Simulated time [s]."""
         return self._world.time
 
-    def every(self, period: float, work: Callable[[], None]) -> None:
+    def every(self, name: str, period: float, work: Callable[[], None]) -> Chore:
         """Call `work` once a simulated period [s], while somebody waits: cameras, /clock."""
-        self._chores.append((Deadlines(self._world.time + period, period), work))
+        self._chores.append(Chore(name, period, work, self.now()))
+        return self._chores[-1]
 
     def wait_until(self, time: float) -> None:
         """Let the world go on until it is `time` [s] or up to one physics step later."""
-        while (left := time - self._world.time) > 1e-9:
-            upcoming = min([left, *(deadlines.next - self._world.time for deadlines, _ in self._chores)])
-            self._world.advance(max(1, math.ceil(upcoming / TIMESTEP - 1e-6)) * TIMESTEP)
-            for deadlines, work in self._chores:
-                if deadlines.next <= self._world.time + 1e-9:
-                    work()
-                    deadlines.passed(self._world.time)
-        sleep(max(0.0, self._begin + self._world.time / self._speed - monotonic()))
+        while (left := time - self.now()) > _ROUNDING:
+            step = min([left, *(chore.left(self.now()) for chore in self._chores)])
+            self._world.advance(max(1, math.ceil((step - _ROUNDING) / TIMESTEP)) * TIMESTEP)
+            for chore in self._chores:
+                if chore.left(self.now()) <= _ROUNDING:
+                    chore.do(self.now())
+        sleep(max(0.0, self._begin + self.now() / self._speed - monotonic()))

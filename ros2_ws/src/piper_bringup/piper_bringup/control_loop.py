@@ -86,6 +86,11 @@ class ControlLoop(Inbox):
         self.events: collections.deque[str] = collections.deque(maxlen=100)
         """What happened, for the log; whoever writes it there takes it out."""
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is sent, or the same for ever: the robot is held, and stands."""
+        return not self._is_sending or (self._state is State.HELD and self._hold.is_reached)
+
     def stop_driver(self, fault: Fault) -> None:
         """Let the driver hold the robot by itself: for whoever finds that this loop does not run."""
         self._is_driver_stopped = True
@@ -96,9 +101,10 @@ class ControlLoop(Inbox):
         """Read, judge, decide, send. Never raises: whatever goes wrong, the robot is held."""
         faults: list[Fault] = []
         command = None
+        stops = self._take_stops()
+        for fault, _ in stops:
+            self._latch(fault)
         try:
-            for fault in self._take_stops():
-                self._latch(fault)
             measured, faults = self._look(now)
             self._react(faults)
             self._obey_requests(now, measured, faults)
@@ -113,6 +119,8 @@ class ControlLoop(Inbox):
                 self._driver.stop()
             faults = [*faults, Fault("internal_error", f"{type(error).__name__}: {error}")]
             self._latch(faults[-1])
+        for fault, answer in stops:
+            reply(answer, True, f"held; {fault.kind.remedy}")
         self.heartbeat = now
         measured = np.full_like(self._stream.position, np.nan) if self._measured is None else self._measured
         return Tick(

@@ -34,6 +34,13 @@ class Hold:
         self._before: Array | None = None
         self._still = self._waited = 0
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether the pose is known, and what is sent."""
+        if self._pose is None or not self._stream.is_at_rest:
+            return False
+        return bool((np.abs(self._stream.position - self._pose) < 1e-6).all())
+
     def move(self, measured: Array, is_limp: bool) -> None:
         """One period: towards rest first, then towards the pose.
 

@@ -53,18 +53,21 @@ class Inbox:
         self._requests.append((kind, answer))
         return answer
 
-    def _take_stops(self) -> list[Fault]:
-        """Reasons to hold the robot. What was requested before a stop is answered with it: it shall not undo it."""
+    def _take_stops(self) -> list[tuple[Fault, Future[Answer]]]:
+        """Reasons to hold the robot, each with whom to answer once it is.
+
+        What was requested before a stop is answered here: it shall not undo the stop.
+        """
         stops = [self._stops.popleft() for _ in range(len(self._stops))]
-        for fault, answer in stops:
+        for fault, _ in stops:
             for _, request in self._take_requests():
                 reply(request, False, f"overtaken by: {fault}")
-            reply(answer, True, f"held; {fault.kind.remedy}")
-        return [fault for fault, _ in stops]
+        return stops
 
     def _take_requests(self) -> list[tuple[str, Future[Answer]]]:
-        """`enable` and `release`, each with whom to answer."""
-        return [self._requests.popleft() for _ in range(len(self._requests))]
+        """`enable` and `release`, each with whom to answer; what nobody waits for any more is dropped."""
+        taken = [self._requests.popleft() for _ in range(len(self._requests))]
+        return [(kind, answer) for kind, answer in taken if answer.set_running_or_notify_cancel()]
 
     def _take_chunks(self) -> list[tuple[float, ActionChunk | str]]:
         """Arrivals [s] and chunks, or why they could not be read."""
@@ -73,5 +76,5 @@ class Inbox:
 
 def reply(answer: Future[Answer], success: bool, message: str) -> None:
     """Answer a request, unless nobody wants to know any more."""
-    if answer.set_running_or_notify_cancel():
+    if answer.running() or answer.set_running_or_notify_cancel():
         answer.set_result(Answer(success, message))

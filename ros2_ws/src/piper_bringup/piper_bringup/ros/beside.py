@@ -1,0 +1,34 @@
+"""A second node in a process, on a thread of its own: what it takes long for does not delay the first."""
+
+# pyright: basic
+# ROS has no types.
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+
+class Beside:
+    """Spins a node until closed."""
+
+    def __init__(self, node: Node) -> None:
+        """Begin at once."""
+        self._node = node
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+        self._thread = threading.Thread(target=self._spin, name=node.get_name(), daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def close(self) -> None:
+        """End the thread, then the node."""
+        self._executor.shutdown()
+        self._thread.join()
+        self._node.destroy_node()

@@ -1,0 +1,130 @@
+"""The only process that moves motors: action chunks in, measured and sent joints out, stop at any time.
+
+    python -m piper_bringup.ros.robot_node --ros-args -p driver:=twin
+
+What is sent and why is `control_loop.ControlLoop`'s; here messages become values and values messages. It starts
+disabled and sends nothing, so that arms which hold from an earlier run go on holding; when it ends, they hold again.
+"""
+
+# pyright: basic
+# ROS messages carry no types.
+
+from __future__ import annotations
+
+import gc
+import sys
+import types
+from collections.abc import Generator
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from piper_bringup.control_loop import ControlConfig, ControlLoop
+from piper_bringup.robot_at_work import RobotAtWork
+from piper_bringup.robot_config import RobotConfig, slowed
+from piper_bringup.robot_states import Answer
+from piper_bringup.ros.bodies import make_body
+from piper_bringup.ros.tick_outlet import TickOutlet
+from piper_bringup.stamps import Stamps
+from piper_twin.guard import GuardConfig
+from piper_twin.robot import DUAL_PIPER
+from vla_policy import topics
+from vla_policy.errors import VlaError
+from vla_policy.ros import convert, qos
+from vla_policy.ros.parameters import declare
+from vla_policy.ros.spin import run_node
+
+_CHORE_PERIOD, _CHORES_PER_REPORT = 0.05, 4  # [s], so that the diagnostics come at 5 Hz
+_SWITCH_INTERVAL = 0.0005
+"""How long another thread may keep the control thread from running Python [s]; Python's default are 5 ms."""
+
+
+class RobotNode(Node):
+    """Ties the robot at work to the graph."""
+
+    def __init__(self) -> None:
+        """Connect to the robot; it stays disabled."""
+        super().__init__("robot")
+        config, control, distances = (
+            declare(self, RobotConfig),
+            declare(self, ControlConfig),
+            declare(self, GuardConfig),
+        )
+        self._body = body = make_body(self, config)
+        stamps = Stamps(body.clock.now, body.clock.now if body.is_simulated_time else self._now)
+        loop = ControlLoop(body.driver, slowed(DUAL_PIPER, config.speed), distances, control)
+        self._outlet = TickOutlet(self, DUAL_PIPER, stamps)
+        self._robot = RobotAtWork(loop, body.driver, body.clock, stamps, self._outlet.put, config.realtime_priority)
+        self._reports = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENTS)
+        self.create_subscription(JointTrajectory, topics.ACTION_CHUNK, self._on_chunk, qos.COMMAND)
+        # A group of its own: who waits for torque holds up nobody else.
+        waiting_room = MutuallyExclusiveCallbackGroup()
+        self.create_service(Trigger, topics.ENABLE, self._on_enable, callback_group=waiting_room)
+        self.create_service(Trigger, topics.STOP, self._on_stop)
+        self.create_service(Trigger, topics.RELEASE, self._on_release)
+        self._num_chores = 0
+        self.create_timer(_CHORE_PERIOD, self._on_chore, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _now(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        try:
+            self._robot.submit(convert.to_chunk(message, DUAL_PIPER))
+        except VlaError as error:
+            self._robot.refuse(str(error))
+
+    async def _on_enable(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        answer = self._robot.enable()
+        while not answer.done():
+            await _later()
+        return _filled(response, answer.result())
+
+    def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return _filled(response, self._robot.stop(topics.STOP))
+
+    def _on_release(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return _filled(response, self._robot.release())
+
+    def _on_chore(self) -> None:
+        while self._robot.loop.events:
+            self.get_logger().info(self._robot.loop.events.popleft())
+        self._robot.compare_clocks()
+        self._num_chores += 1
+        if self._num_chores % _CHORES_PER_REPORT == 0 and (told := self._robot.status()) is not None:
+            (problem, note, values), stamp = told
+            self._reports.publish(convert.diagnostic("robot", problem, values, stamp, note))
+
+    def destroy_node(self) -> None:
+        """Bring the arms to rest first; they go on holding."""
+        self.get_logger().info(self._robot.close())
+        self._outlet.stop()
+        self._body.close()
+        super().destroy_node()
+
+
+@types.coroutine
+def _later() -> Generator[None, None, None]:
+    """Come back at the executor's next turn."""
+    yield
+
+
+def _filled(response: Trigger.Response, answer: Answer) -> Trigger.Response:
+    response.success, response.message = answer.success, answer.message
+    return response
+
+
+def main() -> None:
+    """Run until told to end."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    gc.freeze()  # what is there now stays: the collector need not look through it while the robot moves
+    raise SystemExit(run_node(RobotNode))
+
+
+if __name__ == "__main__":
+    main()

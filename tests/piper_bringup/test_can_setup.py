@@ -110,7 +110,7 @@ def test_adapters_are_listed_with_their_serial_number_and_other_interfaces_are_n
     del machine
     result = piper_can("adapters")
     assert result.returncode == 0, result.stderr
-    assert "can_left" in result.stdout and "serial=0042003A" in result.stdout and "usb=2" in result.stdout
+    assert "can_left" in result.stdout and "serial=0042003A" in result.stdout and "usb=1-2" in result.stdout
     assert "eth0" not in result.stdout
 
 

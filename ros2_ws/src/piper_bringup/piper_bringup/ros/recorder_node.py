@@ -1,6 +1,6 @@
 """Records episodes as bags: `ros2 service call /episode/start`, then success, failure or discard.
 
-    python -m piper_bringup.ros.recorder_node --ros-args -p folder:=bags
+`python -m piper_bringup.ros.recorder_node --ros-args -p folder:=bags`
 """
 
 # pyright: basic

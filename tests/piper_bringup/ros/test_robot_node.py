@@ -1,5 +1,8 @@
 """robot_node in a graph: services, chunks and joints through real DDS."""
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -159,3 +162,28 @@ def test_the_twin_moves_by_the_same_node(ros_domain):
         graph.wait_for(lambda: abs(graph.measured()[0] - ASIDE[0]) < 0.02)
     finally:
         graph.close()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_robot_node_that_is_told_to_end_says_how_it_leaves_the_arms(ros_domain, sign):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "piper_bringup.ros.robot_node"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    rclpy.init()
+    operator = Spun(Node("operator"))
+    try:
+        enable = operator.node.create_client(Trigger, topics.ENABLE)
+        assert enable.wait_for_service(20.0)
+        assert enable.call(Trigger.Request()).success
+        process.send_signal(sign)
+        said, _ = process.communicate(timeout=20.0)
+    finally:
+        process.kill()
+        operator.close()
+        rclpy.shutdown()
+    assert process.returncode == 0, said
+    assert "the arms keep their torque" in said
+    assert "Traceback" not in said

@@ -102,7 +102,7 @@ class RobotNode(Node):
 
     def destroy_node(self) -> None:
         """Bring the arms to rest first; they go on holding."""
-        self.get_logger().info(self._robot.close())
+        print(f"robot: {self._robot.close()}", flush=True)  # the log may be closed by now
         self._outlet.stop()
         self._body.close()
         super().destroy_node()

@@ -29,7 +29,7 @@ class TickOutlet:
 
     def __init__(self, node: Node, embodiment: Embodiment, stamps: Stamps) -> None:
         """Publish what is put in, from now on."""
-        self._names, self._stamps = embodiment.joint_names, stamps
+        self._names, self._stamps, self._context = embodiment.joint_names, stamps, node.context
         self._waiting: collections.deque[Tick] = collections.deque(maxlen=MAX_WAITING)
         self._measured = node.create_publisher(JointState, topics.JOINT_STATES, qos.FAST_STREAM)
         self._sent = node.create_publisher(JointState, topics.JOINT_COMMANDS, qos.FAST_STREAM)
@@ -46,10 +46,16 @@ class TickOutlet:
 
     def _publish(self, now: float) -> None:
         del now
-        for _ in range(len(self._waiting)):
-            tick = self._waiting.popleft()
-            stamp = self._stamps.to_message(tick.now)
-            if np.isfinite(tick.measured).all():
-                self._measured.publish(convert.joint_state_message(self._names, tick.measured, stamp))
-            if tick.command is not None:
-                self._sent.publish(convert.joint_state_message(self._names, tick.command, stamp))
+        try:
+            for _ in range(len(self._waiting)):
+                self._publish_tick(self._waiting.popleft())
+        except Exception:
+            if self._context.ok():  # otherwise ROS was shut down, and the node ends soon
+                raise
+
+    def _publish_tick(self, tick: Tick) -> None:
+        stamp = self._stamps.to_message(tick.now)
+        if np.isfinite(tick.measured).all():
+            self._measured.publish(convert.joint_state_message(self._names, tick.measured, stamp))
+        if tick.command is not None:
+            self._sent.publish(convert.joint_state_message(self._names, tick.command, stamp))

@@ -9,9 +9,11 @@ process spins it beside its own node.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -65,6 +67,8 @@ class WorldNode(Node):
         self.world = LiveWorld(first.task, first.seed, first.split, config.randomization)
         self.clock = None if config.speed == 1.0 else WorldClock(self.world, config.speed or math.inf)
         """Of a world that is not in real time."""
+        self.placing: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+        """Entered while a reset moves the arms: for whoever drives them."""
         self._outlet = WorldOutlet(self, self.world)
         self._reports = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENTS)
         self.create_service(Trigger, topics.WORLD_RESET, self._on_reset)
@@ -93,7 +97,8 @@ class WorldNode(Node):
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
-            self.world.reset(self._next.episode())
+            with self.placing():
+                self.world.reset(self._next.episode())
             self._outlet.announce()
             self._look()  # whoever goes on now sees the new world
             response.success, response.message = True, self.world.instruction

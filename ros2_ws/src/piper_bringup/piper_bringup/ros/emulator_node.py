@@ -1,0 +1,74 @@
+"""Emulated arms in a world of the twin: CAN frames move its joints, and its cameras are the robot's.
+
+    python -m piper_bringup.ros.emulator_node --ros-args -p task:=click_bell
+
+Everything else of the graph is what runs beside real arms.
+"""
+
+# pyright: basic
+# ROS has no types.
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from piper_bringup.can_bus import INTERFACE
+from piper_bringup.emulator.arm import Arm
+from piper_bringup.emulator.control import HOST, ControlServer
+from piper_bringup.emulator.server import Emulator
+from piper_bringup.emulator.settings import ArmSettings
+from piper_bringup.emulator.world_plant import plants_of
+from piper_bringup.ros.world_node import WorldNode
+from piper_twin.robot import ARMS
+from vla_policy.errors import VlaError
+from vla_policy.ros.parameters import declare
+from vla_policy.ros.spin import run_node
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatorConfig:
+    """Where the emulated arms are heard."""
+
+    channels: tuple[str, ...] = tuple(f"can_{arm}" for arm in ARMS)
+    """CAN channels, one an arm: left, right."""
+    bustype: str = INTERFACE
+    """Interface of python-can; socketcan for one end of a vxcan pair."""
+    control_port: int = 0
+    """Port on 127.0.0.1 that takes faults, one JSON object a line; 0: one that is free."""
+
+    def __post_init__(self) -> None:
+        """Refuse another number of arms."""
+        if len(set(self.channels)) != len(ARMS):
+            raise VlaError(f"channels are {', '.join(self.channels)}; name one for each arm: {', '.join(ARMS)}")
+
+
+class EmulatorNode(WorldNode):
+    """The world's node, with arms on their buses."""
+
+    def __init__(self, **options: Any) -> None:
+        """Join the buses; the arms have no torque until they are enabled."""
+        super().__init__(**options)
+        config = declare(self, EmulatorConfig)
+        plants = plants_of(self.world)
+        settings = ArmSettings(smooths=False)  # the world's servos do
+        arms = {channel: Arm(settings, plants[arm]) for channel, arm in zip(config.channels, ARMS, strict=True)}
+        self.emulator = Emulator(arms, config.bustype)
+        self._control = ControlServer(self.emulator, config.control_port)
+        self.placing = self.emulator.placing
+        self.get_logger().info(f"emulating {', '.join(arms)}; faults to {HOST}:{self._control.port}")
+
+    def destroy_node(self) -> None:
+        """Switch the arms off first."""
+        self._control.close()
+        self.emulator.close()
+        super().destroy_node()
+
+
+def main() -> None:
+    """Run until told to end."""
+    raise SystemExit(run_node(EmulatorNode))
+
+
+if __name__ == "__main__":
+    main()

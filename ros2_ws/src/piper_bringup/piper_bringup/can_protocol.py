@@ -223,9 +223,8 @@ class MotorFast:
 
     def encode(self, motor: int) -> Frame:
         """As a frame of motor 1 to 6."""
-        return Frame(
-            0x250 + motor, _FAST.pack(round(self.velocity / MILLI), round(self.current / MILLI), self.position)
-        )
+        speed = min(max(round(self.velocity / MILLI), -0x8000), 0x7FFF)
+        return Frame(0x250 + motor, _FAST.pack(speed, round(self.current / MILLI), self.position))
 
     @staticmethod
     def decode(data: bytes) -> MotorFast:

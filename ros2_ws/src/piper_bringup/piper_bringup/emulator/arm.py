@@ -59,7 +59,6 @@ class Arm:
         self._watch = TargetWatch(self.counts)
         self._schedule = Schedule()
         self._last_step: float | None = None
-        self._reported = list(self.plant.joints())
         self._handlers: dict[int, Callable[[bytes, float], None]] = {
             protocol.MOTION_CONTROL: self._on_motion_control,
             protocol.MODE: self._on_mode,
@@ -86,6 +85,7 @@ class Arm:
         for joint, position in enumerate(self.plant.joints()):
             self._planner.place(joint, float(position))
         self.plant.set_targets(self._planner.position)
+        self._reported, self._reported_at = list(self._planner.position), -math.inf
         self._stand()
 
     def _stand(self) -> None:
@@ -265,15 +265,16 @@ class Arm:
             frames.append(self._answers.popleft()[1])
         tick = self._schedule.due(now)
         if tick is not None:
-            frames += self._periodic(tick)
+            frames += self._periodic(tick, now)
         for fault in self.faults.values():
             frames = fault.sends(frames, now)
         return frames
 
-    def _periodic(self, tick: int) -> list[Frame]:
-        joints = list(self.plant.joints())
-        velocity = [(new - old) * protocol.FAST_RATE for new, old in zip(joints, self._reported, strict=True)]
-        self._reported = joints
+    def _periodic(self, tick: int, now: float) -> list[Frame]:
+        joints, before, then = list(self.plant.joints()), self._reported, self._reported_at
+        self._reported, self._reported_at = joints, now
+        duration = max(now - then, 1e-3)
+        velocity = [(new - old) / duration for new, old in zip(joints, before, strict=True)]
         reading = Reading(self.status(), joints, velocity, self.torque.enabled, bool(self.registers.stroke))
         if self.is_leader:
             return leader_frames(reading, tick, self.role)

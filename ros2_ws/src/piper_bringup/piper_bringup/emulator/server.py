@@ -103,7 +103,8 @@ class Emulator:
             except (can.CanError, OSError) as error:
                 self._close_stations()
                 raise VlaError(f"cannot open {bustype} channel {channel}: {error}") from error
-        self._thread = threading.Thread(target=self._run, name="emulator", daemon=True)
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._serve, name="emulator", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Emulator:
@@ -113,6 +114,12 @@ class Emulator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _serve(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            self._error = error
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -179,7 +186,13 @@ class Emulator:
                 station.arm.place()
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Channel to what its arm does and saw, in words and numbers that JSON can hold."""
+        """Channel to what its arm does and saw, in words and numbers that JSON can hold.
+
+        Raises:
+            Exception: what ended the thread that serves the arms, a mistake of ours.
+        """
+        if self._error:
+            raise self._error
         with self._lock:
             return {channel: _state(station) for channel, station in self._stations.items()}
 

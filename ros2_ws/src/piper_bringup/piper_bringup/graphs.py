@@ -131,7 +131,7 @@ def teleop_record(arguments: TeleopRecordArguments) -> list[NodeSpec]:
     """A person, or the task's expert, moves the arms; every episode becomes a bag."""
     parameters: dict[str, Value] = {"source": arguments.source}
     if arguments.source == "leader":
-        parameters |= _by_arm(arguments, "leader_{}_can", "{}_channel")
+        parameters |= _channels(arguments, "leader_{}_can")
     teleop = NodeSpec(
         module="piper_bringup.ros.teleop_node",
         name="teleop",
@@ -187,7 +187,7 @@ def _twin(arguments: WorldArguments) -> NodeSpec:
 
 
 def _arms(arguments: RealArguments) -> list[NodeSpec]:
-    robot: dict[str, Value] = {"driver": "piper", **_by_arm(arguments, "{}_can", "{}_channel")}
+    robot: dict[str, Value] = {"driver": "piper", **_channels(arguments, "{}_can")}
     if not arguments.emulate:
         cameras = NodeSpec(
             module="piper_bringup.ros.camera_node",
@@ -198,7 +198,7 @@ def _arms(arguments: RealArguments) -> list[NodeSpec]:
     emulator = NodeSpec(
         module="piper_bringup.ros.emulator_node",
         name="emulator",
-        parameters={**_by_arm(arguments, "{}_can", "{}_channel"), **_world(arguments)},
+        parameters={**_channels(arguments, "{}_can"), **_world(arguments)},
     )
     return [_robot({**robot, "bustype": "piper_loopback"}), emulator]
 
@@ -211,8 +211,9 @@ def _world(arguments: WorldArguments) -> dict[str, Value]:
     return {"task": arguments.task, "seed": arguments.seed, "randomization": arguments.randomization}
 
 
-def _by_arm(arguments: object, argument: str, parameter: str) -> dict[str, Value]:
-    return {parameter.format(arm): getattr(arguments, argument.format(arm)) for arm in ARMS}
+def _channels(arguments: object, argument: str) -> dict[str, Value]:
+    """One parameter an arm."""
+    return {f"{arm}_channel": getattr(arguments, argument.format(arm)) for arm in ARMS}
 
 
 def _brain(arguments: BrainArguments, *, has_policy: bool = True) -> list[NodeSpec]:
@@ -228,7 +229,9 @@ def _brain(arguments: BrainArguments, *, has_policy: bool = True) -> list[NodeSp
     if arguments.bag_dir:
         specs.append(
             NodeSpec(
-                module="piper_bringup.ros.recorder_node", name="recorder", parameters={"folder": arguments.bag_dir}
+                module="piper_bringup.ros.recorder_node",
+                name="recorder",
+                parameters={"folder": arguments.bag_dir, "instruction": arguments.instruction},
             )
         )
     if arguments.view:

@@ -21,7 +21,6 @@ from piper_bringup.emulator.settings import ArmSettings
 from piper_bringup.emulator.world_plant import plants_of
 from piper_bringup.ros.world_node import WorldNode
 from piper_twin.robot import ARMS
-from vla_policy.errors import VlaError
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
 
@@ -30,17 +29,18 @@ from vla_policy.ros.spin import run_node
 class EmulatorConfig:
     """Where the emulated arms are heard."""
 
-    channels: tuple[str, ...] = tuple(f"can_{arm}" for arm in ARMS)
-    """CAN channels, one an arm: left, right."""
+    left_channel: str = "can_left"
+    """CAN channel of the left arm."""
+    right_channel: str = "can_right"
+    """CAN channel of the right arm."""
     bustype: str = INTERFACE
     """Interface of python-can; socketcan for one end of a vxcan pair."""
     control_port: int = 0
     """Port on 127.0.0.1 that takes faults, one JSON object a line; 0: one that is free."""
 
-    def __post_init__(self) -> None:
-        """Refuse another number of arms."""
-        if len(set(self.channels)) != len(ARMS):
-            raise VlaError(f"channels are {', '.join(self.channels)}; name one for each arm: {', '.join(ARMS)}")
+    def channels(self) -> dict[str, str]:
+        """Arm to its CAN channel."""
+        return {arm: getattr(self, f"{arm}_channel") for arm in ARMS}
 
 
 class EmulatorNode(WorldNode):
@@ -52,7 +52,7 @@ class EmulatorNode(WorldNode):
         config = declare(self, EmulatorConfig)
         plants = plants_of(self.world)
         settings = ArmSettings(smooths=False)  # the world's servos do
-        arms = {channel: Arm(settings, plants[arm]) for channel, arm in zip(config.channels, ARMS, strict=True)}
+        arms = {channel: Arm(settings, plants[arm]) for arm, channel in config.channels().items()}
         self.emulator = Emulator(arms, config.bustype)
         self._control = ControlServer(self.emulator, config.control_port)
         self.placing = self.emulator.placing

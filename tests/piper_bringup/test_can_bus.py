@@ -10,13 +10,14 @@ import can
 import pytest
 
 from piper_bringup import can_bus
-from piper_bringup.can_bus import BusOff, LoopbackBus
+from piper_bringup.can_bus import LoopbackBus
+from piper_bringup.can_registry import DIRECTORY_VARIABLE, BusOff
 
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path, monkeypatch):
     """Sockets of this test meet each other alone."""
-    monkeypatch.setenv(can_bus.DIRECTORY_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path))
     can_bus.register()
     return tmp_path
 

@@ -15,6 +15,7 @@ from piper_sdk import C_PiperInterface_V2
 
 from piper_bringup import can_bus
 from piper_bringup.can_protocol import FRAMES_PER_SECOND, JOINT_TARGETS, unpack_pair
+from piper_bringup.can_registry import DIRECTORY_VARIABLE, INTERFACE
 from piper_bringup.emulator.__main__ import EmulatorConfig
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.control import ControlClient
@@ -45,7 +46,7 @@ def directory(tmp_path_factory):
     """Where the sockets of these tests meet."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("bus")
-        patch.setenv(can_bus.DIRECTORY_VARIABLE, str(folder))
+        patch.setenv(DIRECTORY_VARIABLE, str(folder))
         can_bus.register()
         yield folder
 
@@ -72,7 +73,7 @@ def connect(emulator):
         emulator.clear(channel=channel)
         emulator.ask(power_cycle=True, channel=channel)
         piper = C_PiperInterface_V2(channel, judge_flag=False, can_auto_init=False)
-        piper.CreateCanBus(channel, bustype=can_bus.INTERFACE)
+        piper.CreateCanBus(channel, bustype=INTERFACE)
         piper.ConnectPort(can_init=True)
         connected.append(piper)
         return piper
@@ -288,7 +289,7 @@ def test_arms_in_this_process_move_a_world_and_stand_where_a_reset_puts_them(dir
         pipers = []
         for channel in arms:
             piper = C_PiperInterface_V2(channel, judge_flag=False, can_auto_init=False)
-            piper.CreateCanBus(channel, bustype=can_bus.INTERFACE)
+            piper.CreateCanBus(channel, bustype=INTERFACE)
             piper.ConnectPort()
             stack.callback(piper.DisconnectPort)
             enable(piper)

@@ -12,8 +12,9 @@ from typing import Any
 
 import can
 
-from piper_bringup import can_bus
+from piper_bringup.can_bus import LoopbackBus
 from piper_bringup.can_protocol import ARM_STATUS, CTRL_MODES, FAST_RATE, Frame
+from piper_bringup.can_registry import INTERFACE, BusOff
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.faults import Fault
 from vla_policy.errors import VlaError
@@ -34,11 +35,11 @@ class Station:
         self.send_errors = 0
         self._channel = channel
         self._bus: can.BusABC
-        if bustype == can_bus.INTERFACE:
-            self._bus = can_bus.LoopbackBus(channel, node=f"arm-{channel}")
+        if bustype == INTERFACE:
+            self._bus = LoopbackBus(channel, node=f"arm-{channel}")
         else:
             self._bus = can.Bus(channel=channel, interface=bustype)
-        self._bus_off: can_bus.BusOff | None = None
+        self._bus_off: BusOff | None = None
 
     def exchange(self, now: float) -> None:
         """Hear, move and send at `now` [s], monotonic."""
@@ -53,8 +54,8 @@ class Station:
 
     def _follow_bus_off(self) -> None:
         is_wanted = any(fault.silences_bus for fault in self.arm.faults.values())
-        if is_wanted and not self._bus_off and isinstance(self._bus, can_bus.LoopbackBus):
-            self._bus_off = can_bus.BusOff(self._channel)
+        if is_wanted and not self._bus_off and isinstance(self._bus, LoopbackBus):
+            self._bus_off = BusOff(self._channel)
         elif not is_wanted and self._bus_off:
             self._bus_off.end()
             self._bus_off = None
@@ -62,7 +63,7 @@ class Station:
     def _send(self, frames: Sequence[Frame]) -> None:
         messages = [can.Message(arbitration_id=id, data=data, is_extended_id=False) for id, data in frames]
         try:
-            if isinstance(self._bus, can_bus.LoopbackBus):
+            if isinstance(self._bus, LoopbackBus):
                 self._bus.send_all(messages)
             else:
                 for message in messages:
@@ -82,7 +83,7 @@ class Station:
 class Emulator:
     """Arms by channel, served on a thread. Any thread may call any method."""
 
-    def __init__(self, arms: Mapping[str, Arm], bustype: str = can_bus.INTERFACE) -> None:
+    def __init__(self, arms: Mapping[str, Arm], bustype: str = INTERFACE) -> None:
         """Join the buses and begin.
 
         Args:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"
 DOCKERFILE = DOCKER / "Dockerfile"
 TARGETS = ("sim", "train", "robot")
-CONTEXT = {".ci/setup", "constraints.txt", "docker/entrypoint", "docker/ros2", "LICENSE", "pyproject.toml", "README.md"}
+CONTEXT = {".ci/setup", "constraints.txt", "docker/entrypoint", "docker/ros2", "LICENSE", "pyproject.toml"}
 SECRET = re.compile(r"password|passwd|secret|token|api_?key|private_?key|credential", re.IGNORECASE)
 
 

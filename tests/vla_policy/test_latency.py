@@ -21,9 +21,9 @@ def test_an_empty_histogram_tells_zeros():
 
 
 @given(st.lists(st.floats(1e-4, 20.0), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99, 1.0]))
-def test_quantiles_are_right_to_within_nine_percent(durations, share):
+def test_quantiles_are_right_to_within_four_and_a_half_percent(durations, share):
     exact = np.quantile(durations, share, method="inverted_cdf")
-    assert exact * 0.999 <= filled(durations).quantile(share) <= exact * 1.091
+    assert exact * 0.999 <= filled(durations).quantile(share) <= exact * 1.0451
 
 
 @given(st.lists(st.floats(-1.0, 1e6), max_size=100))

@@ -80,7 +80,10 @@ def test_joints_are_those_of_the_moment_the_oldest_image_was_taken(observer):
     assert seen is not None and seen.state.tolist() == [20.0, 20.0, 20.0]
 
 
-def test_images_are_fitted_to_the_policy(observer, robot):
+def test_images_are_fitted_to_the_policy_once(observer):
     observer.see("head", np.zeros((48, 64, 3), np.uint8), 10.0)
-    seen = observer.look(after=10.0)
-    assert {image.shape for image in observer.fit(seen).images.values()} == {(16, 16, 3)}
+    (head, wrist) = observer.images(after=10.0)
+    assert head.fitted is head.fitted and wrist.fitted is IMAGE
+    shown = observer.look(after=10.0).observation()
+    assert shown.images["head"] is head.fitted and shown.images["head"].shape == (16, 16, 3)
+    assert (shown.instruction, shown.stamp) == ("press the bell", 10.0)

@@ -7,8 +7,8 @@ import math
 
 _SHORTEST = 1e-4
 """Upper edge of the first bucket [s]."""
-_PER_DOUBLING = 8
-"""Buckets from one duration to its double: a quantile is told to within 9 %."""
+_PER_DOUBLING = 16
+"""Buckets from one duration to its double: a quantile is told to within 4.5 %."""
 _NUM_BUCKETS = 18 * _PER_DOUBLING
 """The last bucket begins at about 26 s and has no end."""
 _RECENT = 8

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+import functools
 
 from vla_policy.camera_image import fit_image
-from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment import Camera, Embodiment
 from vla_policy.types import Image, Observation, Vector
 
 AHEAD = 0.05
@@ -16,10 +16,42 @@ _REMEMBERED = 400
 """Joint states kept: two seconds at 200 Hz, longer than images take to arrive."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Seen:
+@dataclasses.dataclass(frozen=True)
+class SeenImage:
+    """What a camera sent."""
+
+    camera: Camera
     image: Image
     stamp: float
+
+    @functools.cached_property
+    def fitted(self) -> Image:
+        """At the size the policy was made for, which takes a millisecond, once.
+
+        Raises:
+            VlaError: it is too small or too narrow; names the camera.
+        """
+        return fit_image(self.image, self.camera)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Look:
+    """Enough for an observation."""
+
+    images: tuple[SeenImage, ...]
+    state: Vector
+    instruction: str
+    stamp: float
+    """Of the oldest image [s]."""
+
+    def observation(self) -> Observation:
+        """What the policy is shown.
+
+        Raises:
+            VlaError: an image is too small or too narrow; names the camera.
+        """
+        images = {seen.camera.name: seen.fitted for seen in self.images}
+        return Observation(images=images, state=self.state, instruction=self.instruction, stamp=self.stamp)
 
 
 class Observer:
@@ -36,7 +68,7 @@ class Observer:
             max_image_age: Older images are not acted on [s].
             max_joint_age: Nor are older joint states [s].
         """
-        self._cameras = embodiment.cameras
+        self._cameras = {camera.name: camera for camera in embodiment.cameras}
         self._max_image_age = max_image_age
         self._max_joint_age = max_joint_age
         self.instruction = ""
@@ -45,12 +77,12 @@ class Observer:
 
     def forget(self) -> None:
         """Drop everything but the instruction."""
-        self._images: dict[str, _Seen] = {}
+        self._images: dict[str, SeenImage] = {}
         self._joints: collections.deque[tuple[float, Vector]] = collections.deque(maxlen=_REMEMBERED)
 
     def see(self, camera: str, image: Image, stamp: float) -> None:
         """Take an image, taken at `stamp` [s]."""
-        self._images[camera] = _Seen(image, stamp)
+        self._images[camera] = SeenImage(self._cameras[camera], image, stamp)
         self._unreadable.pop(camera, None)
 
     def feel(self, state: Vector, stamp: float) -> None:
@@ -66,7 +98,7 @@ class Observer:
         """Why there is nothing to act on, naming the first source that is missing or too old; None: there is."""
         if self._unreadable:
             return next(iter(self._unreadable.values()))
-        stamps = {f"image from camera {camera.name}": self._stamp(camera.name) for camera in self._cameras}
+        stamps = {f"image from camera {name}": self._stamp(name) for name in self._cameras}
         limits = dict.fromkeys(stamps, self._max_image_age)
         stamps["joint states"] = self._joints[-1][0] if self._joints else None
         limits["joint states"] = self._max_joint_age
@@ -79,31 +111,22 @@ class Observer:
                 return f"{source} is {stamp - now:.2f} s ahead of this computer's clock; let one keep the other's time"
         return None if self.instruction else "no instruction; publish one on /instruction"
 
-    def look(self, after: float) -> Observation | None:
+    def look(self, after: float) -> Look | None:
         """The newest of everything, or None while a source has nothing that was seen at `after` [s] or later.
 
-        The joints are those measured nearest in time to the oldest of the images, whose stamp the observation bears.
+        The joints are those measured nearest in time to the oldest of the images.
         """
-        seen = [self._images.get(camera.name) for camera in self._cameras]
-        if not self._joints or self._joints[-1][0] < after:
+        images = self.images(after)
+        if len(images) < len(self._cameras) or not self._joints or self._joints[-1][0] < after:
             return None
-        images = {camera.name: one.image for camera, one in zip(self._cameras, seen, strict=True) if one is not None}
-        stamp = min((one.stamp for one in seen if one is not None), default=after)
-        if len(images) < len(seen) or stamp < after:
-            return None
+        stamp = min(seen.stamp for seen in images)
         _, state = min(self._joints, key=lambda measured: abs(measured[0] - stamp))
-        return Observation(images=images, state=state, instruction=self.instruction, stamp=stamp)
+        return Look(images=images, state=state, instruction=self.instruction, stamp=stamp)
 
-    def fit(self, observation: Observation) -> Observation:
-        """The observation with images of the size the policy was made for.
-
-        Raises:
-            VlaError: a camera's images are too small or too narrow.
-        """
-        images: Mapping[str, Image] = {
-            camera.name: fit_image(observation.images[camera.name], camera) for camera in self._cameras
-        }
-        return dataclasses.replace(observation, images=images)
+    def images(self, after: float) -> tuple[SeenImage, ...]:
+        """What cameras sent at `after` [s] or later."""
+        seen = [self._images[name] for name in self._cameras if name in self._images]
+        return tuple(one for one in seen if one.stamp >= after)
 
     def _stamp(self, camera: str) -> float | None:
         seen = self._images.get(camera)

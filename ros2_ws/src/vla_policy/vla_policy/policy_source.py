@@ -84,8 +84,10 @@ def _baseline(name: str, robot: Embodiment) -> Policy:
 def _load_checkpoint(source: PolicySource, robot: Embodiment | None) -> LoadedPolicy:
     import torch  # takes seconds, and the baselines do without
 
+    from vla_policy.allocator import keep_freed_memory
     from vla_policy.policy import VlaPolicy
 
+    keep_freed_memory()
     if source.threads:
         torch.set_num_threads(source.threads)
     decoding = None if source.decoding == "checkpoint" else source.decoding

@@ -8,6 +8,7 @@ ones left are drawn near to where the robot is going.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import threading
@@ -19,7 +20,7 @@ from vla_policy.chunking import ChunkPlayer, without_jump
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 from vla_policy.latency import Latency
-from vla_policy.observing import Observer
+from vla_policy.observing import Look, Observer
 from vla_policy.serving_config import ServingConfig
 from vla_policy.types import ActionChunk, Image, Observation, Policy, Vector
 
@@ -152,11 +153,14 @@ class PolicyServer:
             due = self._due()
             if now < due:
                 return min(due - now, POLL)
-            observation = self._observer.look(max(self._after, due if self._config.waits else -math.inf))
-            epoch = self._epoch
-        if observation is None:
-            return POLL
-        return self._answer(observation, epoch)
+            after = max(self._after, due if self._config.waits else -math.inf)
+            look, images, epoch = self._observer.look(after), self._observer.images(after), self._epoch
+        if look is not None:
+            return self._answer(look, epoch)
+        with contextlib.suppress(VlaError):  # told of when all have come
+            for seen in images:
+                _ = seen.fitted  # while the others are still on their way
+        return POLL
 
     def status(self) -> Status:
         """What is to be told about once a second."""
@@ -208,12 +212,12 @@ class PolicyServer:
             return self._ends + self._config.settle
         return self._ends - self._latency.foreseen() - ON_THE_WAY - self._config.margin
 
-    def _answer(self, seen: Observation, epoch: int) -> float:
+    def _answer(self, look: Look, epoch: int) -> float:
         """Think, and hand on what comes of it unless the world has changed; nothing is locked meanwhile."""
         try:
-            fitted = self._observer.fit(seen)
+            seen = look.observation()
             started = self._clock()
-            chunk = self._policy.infer([fitted])[0]
+            chunk = self._policy.infer([seen])[0]
             if not np.isfinite(chunk.actions).all():
                 raise VlaError("the policy answers with NaN or infinity; its checkpoint is damaged")
         except VlaError as error:

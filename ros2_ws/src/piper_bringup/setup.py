@@ -30,5 +30,5 @@ setup(
     ],
     install_requires=["setuptools"],
     zip_safe=False,
-    entry_points={"console_scripts": []},
+    entry_points={"can.interface": ["piper_loopback = piper_bringup.can_bus:LoopbackBus"]},
 )

@@ -21,7 +21,7 @@ setup(
     maintainer_email="maintainers@vla-piper.org",
     license="Apache-2.0",
     packages=find_packages(exclude=["test*"]),
-    package_data={"": ["py.typed"]},
+    package_data={"": ["py.typed"], NAME: ["ros/*.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),

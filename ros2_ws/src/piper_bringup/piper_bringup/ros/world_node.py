@@ -75,6 +75,7 @@ class WorldNode(Node):
         self.create_service(Trigger, topics.WORLD_SUCCESS, self._on_success)
         self.create_timer(_REPORT_PERIOD, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._outlet.announce()
+        self._look()  # starting OpenGL stops every thread for a while: now there is no control loop yet
         self._running = self._begin(1.0 / config.camera_rate)
 
     def _begin(self, period: float) -> Sequence[Periodic | Chore]:

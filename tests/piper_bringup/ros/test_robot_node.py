@@ -16,6 +16,8 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from piper_bringup.emulator.arm import Arm
+from piper_bringup.emulator.server import Emulator
 from piper_bringup.ros.robot_node import RobotNode
 from piper_twin.robot import ARMS, DUAL_PIPER, HOME
 from vla_policy import topics
@@ -187,3 +189,18 @@ def test_a_robot_node_that_is_told_to_end_says_how_it_leaves_the_arms(ros_domain
     assert process.returncode == 0, said
     assert "the arms keep their torque" in said
     assert "Traceback" not in said
+
+
+def test_emulated_arms_move_by_the_same_node(ros_domain, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIPER_LOOPBACK_DIR", str(tmp_path))
+    channels = [f"{arm}{ros_domain}" for arm in ARMS]
+    parameters = [f"{arm}_channel:={channel}" for arm, channel in zip(ARMS, channels, strict=True)]
+    with Emulator({channel: Arm() for channel in channels}):
+        graph = Graph("driver:=piper", "bustype:=piper_loopback", *parameters)
+        try:
+            graph.wait_for(lambda: graph.status.get("left_firmware") == "S-V1.8-5")
+            graph.wait_for(lambda: graph.call(topics.ENABLE).success)
+            graph.send(rows=100)
+            graph.wait_for(lambda: abs(graph.measured()[0] - ASIDE[0]) < 0.02)
+        finally:
+            graph.close()

@@ -149,6 +149,9 @@ class ControlLoop(Inbox):
 
     def _react(self, faults: list[Fault]) -> None:
         wrong = [fault for fault in faults if fault.kind.reaction is Reaction.HOLD]
+        if self._is_sending and not self._is_driver_stopped and any(fault.kind.stops_driver for fault in wrong):
+            self._is_driver_stopped = True
+            self._driver.stop()
         if wrong and self._state in (State.READY, State.MOVING):
             self._latch(wrong[0])
         elif wrong and self._enabling is not None:

@@ -34,6 +34,8 @@ class FaultKind:
     """The arm does not follow commands meanwhile: the pose to hold follows the arm, so that nothing jumps later."""
     recoverable: bool = True
     """False: only power off and on, or service, clears it."""
+    stops_driver: bool = False
+    """The control loop's commands do not get through: the driver holds the arms by its own way to the bus."""
     ends_with_enabling: bool = False
     """No wonder while the robot is disabled, and no obstacle to releasing it: enabling is what clears it."""
 
@@ -115,6 +117,7 @@ FAULTS: dict[str, FaultKind] = {
         meaning="The thread that sends to an arm hangs; the stop path, which shares nothing with it, holds the arm.",
         remedy="restart robot_node; the arms keep holding meanwhile",
         recoverable=False,
+        stops_driver=True,
     ),
     # What an arm says of itself
     "emergency_stop": FaultKind(

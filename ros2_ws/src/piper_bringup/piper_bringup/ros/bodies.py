@@ -18,6 +18,7 @@ from piper_bringup.robot_config import DriverName, RobotConfig
 from piper_bringup.ros.beside import Beside
 from piper_bringup.ros.world_node import WorldNode
 from piper_twin.robot import DUAL_PIPER
+from vla_policy.ros.parameters import declare
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,4 +50,14 @@ def _twin(node: Node, config: RobotConfig) -> Body:
     return Body(TwinDriver(world.world), world.clock or MonotonicClock(), world.clock is not None, beside.close)
 
 
-_BODIES: dict[DriverName, Callable[[Node, RobotConfig], Body]] = {"fake": _fake, "twin": _twin}
+def _piper(node: Node, config: RobotConfig) -> Body:
+    # python-can and piper_sdk are an extra that simulation does without.
+    from piper_bringup.drivers.piper import PiperDriver
+    from piper_bringup.drivers.piper_arm import ArmSettings
+    from piper_bringup.drivers.piper_bus import BusConfig
+
+    driver = PiperDriver(declare(node, BusConfig), declare(node, ArmSettings), config.speed)
+    return Body(driver, MonotonicClock())
+
+
+_BODIES: dict[DriverName, Callable[[Node, RobotConfig], Body]] = {"fake": _fake, "twin": _twin, "piper": _piper}

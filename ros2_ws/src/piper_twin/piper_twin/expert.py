@@ -85,7 +85,8 @@ def _solve(arm: str, start: Array, pose: ToolPose, count: int) -> list[Array]:
 
 
 @functools.lru_cache(maxsize=1)
-def _arm_model() -> mujoco.MjModel:
+def arm_model() -> mujoco.MjModel:
+    """One arm with its base at the origin, for inverse kinematics; its tool is the site `arm_tool`."""
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
     spec.compiler.autolimits = True
@@ -94,7 +95,7 @@ def _arm_model() -> mujoco.MjModel:
 
 
 def _tool_position(arm: str, joints: Array) -> Array:
-    configuration = mink.Configuration(_arm_model())
+    configuration = mink.Configuration(arm_model())
     configuration.update(np.concatenate([joints, (0.0, 0.0)]))
     base_x, base_y = base_position(arm)
     in_base = configuration.get_transform_frame_to_world("arm_tool", "site").translation()
@@ -115,9 +116,9 @@ def solve_pose(arm: str, pose: ToolPose, seed: tuple[float, ...]) -> Array:
     task.set_target(target)
     seeds = (np.array(seed), np.append(math.atan2(y, x), HOME[1:6]))
     for guess in seeds:
-        configuration = mink.Configuration(_arm_model())
+        configuration = mink.Configuration(arm_model())
         configuration.update(np.concatenate([guess, (0.0, 0.0)]))
-        limits = [mink.ConfigurationLimit(_arm_model())]
+        limits = [mink.ConfigurationLimit(arm_model())]
         for _ in range(60):
             error = task.compute_error(configuration)
             if np.linalg.norm(error[:3]) < 5e-4 and np.linalg.norm(error[3:]) < 0.01:

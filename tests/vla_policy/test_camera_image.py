@@ -15,10 +15,30 @@ def test_an_image_of_the_right_size_is_left_alone():
     assert fit_image(image, CAMERA) is image
 
 
-def test_the_middle_is_averaged_down():
-    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    blocks = image[:, 8:56].reshape(16, 3, 16, 3, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(fit_image(image, CAMERA), blocks, atol=1.0)  # Pillow rounds twice
+def test_the_middle_is_scaled_down():
+    ramp = np.linspace(0, 255, 48)
+    image = np.full((48, 64, 3), 77, np.uint8)
+    image[:, 8:56, 0], image[:, 8:56, 1] = ramp, ramp[:, None]
+    image[:, :8] = image[:, 56:] = 255
+    fitted = fit_image(image, CAMERA)
+    inner, expected = slice(1, -1), ramp.reshape(16, 3).mean(axis=1)[1:-1]
+    np.testing.assert_allclose(fitted[5, inner, 0], expected, atol=1.5)
+    np.testing.assert_allclose(fitted[inner, 5, 1], expected, atol=1.5)
+    assert (fitted[..., 2] == 77).all()
+
+
+def test_fine_patterns_become_grey_instead_of_coarse_ones():
+    stripes = np.zeros((480, 640, 3), np.uint8)
+    stripes[:, ::2] = 200
+    fitted = fit_image(stripes, Camera(name="head", height=128, width=128, fovy=1.0))
+    assert abs(fitted.astype(float) - 100).max() < 20
+
+
+@pytest.mark.parametrize("width", [48, 64])
+def test_images_of_every_layout_in_memory_are_read(width):
+    image = np.random.default_rng(0).integers(0, 256, (48, width, 3), dtype=np.uint8)
+    image.setflags(write=False)
+    np.testing.assert_array_equal(fit_image(image, CAMERA), fit_image(image[..., ::-1], CAMERA)[..., ::-1])
 
 
 def test_a_wide_camera_keeps_its_shape():

@@ -45,7 +45,7 @@ class EvaluatorConfig:
     record: bool = False
     """Let the recorder make a bag of every trial."""
     time_limit: float = 0.0
-    """Of a trial [s]; 0: one and a half times the task's horizon."""
+    """Of a trial [s]; 0: three times the task's horizon, because here a policy's thinking takes time, too."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -65,7 +65,7 @@ class EvaluatorConfig:
 
     def limit(self) -> float:
         """Time limit of a trial [s]."""
-        return self.time_limit or 1.5 * CONTROL_PERIOD * max(find_task(task).horizon for task in self.tasks)
+        return self.time_limit or 3.0 * CONTROL_PERIOD * max(find_task(task).horizon for task in self.tasks)
 
 
 class EvaluatorNode(Node):

@@ -33,8 +33,8 @@ class _Stage:
 
     def start(self) -> None:
         """Let the policy begin."""
-        self._started = time.monotonic()
         self._calls.switch(topics.POLICY_RUN, True)
+        self._started = time.monotonic()
 
     def stop(self) -> None:
         """Let the policy end; the robot holds."""

@@ -6,10 +6,17 @@ import time
 import numpy as np
 import pytest
 
+from piper_bringup.control_loop import PERIOD, ControlLoop
 from piper_bringup.drivers.twin import TwinDriver
 from piper_bringup.live_world import LiveWorld
+from piper_bringup.loop_thread import LoopThread, MonotonicClock
+from piper_bringup.pacing import WorldClock, keep_real_time
+from piper_bringup.robot_states import Answer
 from piper_twin.episode import Episode
-from piper_twin.robot import HOME
+from piper_twin.expert import commands
+from piper_twin.robot import CONTROL_PERIOD, DUAL_PIPER, HOME
+from piper_twin.task import Readings
+from vla_policy.types import ActionChunk
 
 BOTH_HOME = np.tile(HOME, 2)
 ASIDE = BOTH_HOME + np.eye(14)[0] * 0.2
@@ -105,3 +112,46 @@ def test_a_world_that_broke_down_is_a_fault(world, driver):
     assert [str(fault) for fault in driver.faults(0.0)] == [
         "world_broken: click_bell, seed 0; reset the world (/world/reset), release, enable again"
     ]
+
+
+def run_loop(world, driver, plan):
+    """The control loop in simulated time, sent a plan in chunks of 8 rows as a policy would."""
+    clock, loop = WorldClock(world), ControlLoop(driver, DUAL_PIPER)
+    enabled = loop.request_enable()
+    instants = clock.now() + np.arange(1, 2000) * PERIOD
+    begin = instants[4]
+    rows = iter(range(0, len(plan), 8))
+    due = begin
+    for instant in instants:
+        clock.wait_until(instant)
+        if enabled.done() and instant >= due and (row := next(rows, None)) is not None:
+            actions = plan[row : row + 16].astype(np.float32)
+            loop.submit(ActionChunk(actions=actions, period=CONTROL_PERIOD, stamp=due), clock.now())
+            due += 8 * CONTROL_PERIOD
+        loop.tick(clock.now())
+        if world.solved():
+            return
+
+
+@pytest.mark.parametrize("task", ["click_bell", "pick_bottle"])
+def test_what_solves_a_task_in_a_batch_solves_it_through_the_control_loop(world, driver, task):
+    world.reset(Episode(task, 1))
+    begin = world.moment.world
+    readings = Readings(begin.compiled.layout, begin.start)
+    run_loop(world, driver, commands(begin.compiled.task.plan(readings), begin.command))
+    assert world.solved()
+
+
+def test_after_a_reset_the_loop_is_released_and_enabled_and_holds_the_new_start(world, driver):
+    loop = ControlLoop(driver, DUAL_PIPER)
+    thread = LoopThread(loop.tick, PERIOD, MonotonicClock())
+    thread.start()
+    physics = keep_real_time(world)
+    assert loop.request_enable().result(5.0).success
+    driver.write(ASIDE)  # as if it stood elsewhere
+    world.reset(Episode("pick_bottle", 0))
+    assert loop.request_release().result(5.0) == Answer(True, "released, disabled")
+    assert loop.request_enable().result(5.0).success
+    np.testing.assert_allclose(driver.read(), BOTH_HOME, atol=5e-3)
+    thread.stop()
+    physics.close()

@@ -13,8 +13,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from vla_policy.errors import VlaError
 
-PATIENCE = 20.0
-"""For a service to appear, and to answer [s]; a reset compiles a task once."""
+PATIENCE = 60.0
+"""For a service to appear, and to answer [s]: a policy node loads its weights first."""
 
 
 class ServiceCalls:

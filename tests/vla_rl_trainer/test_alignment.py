@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vla_policy.errors import VlaError
-from vla_rl_trainer.alignment import align, nearest
+from vla_rl_trainer.alignment import align, nearest, num_idle_rows
 
 PERIOD = 0.04
 
@@ -83,3 +83,12 @@ def test_what_is_empty_or_never_there_together_is_refused():
         aligned(streams(head=[], wrist=[]))
     with pytest.raises(VlaError, match=r"no moment at which all was there \(.*head 100.00 .. 102.00 s.*the same"):
         aligned(streams(head=steady(25, 2, first=100.0)))
+
+
+def test_rows_before_the_first_motion_are_idle_but_for_the_last_of_them():
+    actions = np.zeros((10, 3))
+    actions[4:, 1] = np.linspace(0.01, 0.1, 6)
+    actions[:, 2] += np.random.default_rng(0).normal(scale=1e-4, size=10)
+    assert num_idle_rows(actions) == 3
+    assert num_idle_rows(actions[4:]) == 0
+    assert num_idle_rows(np.zeros((5, 3))) == 0

@@ -20,6 +20,8 @@ Indices = npt.NDArray[np.int64]
 
 _GAP = 1.5
 """Usual intervals between two frames from which on at least one is missing."""
+_IDLE = 2e-3
+"""What is told to move by less stands still [rad], [m]: the noise of a held arm."""
 _ROUNDING = 1e-6
 """Stamps are nanoseconds, times seconds in floating point [s]."""
 
@@ -89,6 +91,12 @@ def align(
                 f"accept it with --max-age {np.ceil(10 * age_T.max()) / 10:.1f}"
             )
     return Alignment(times_T=times_T, rows=rows, reports=reports)
+
+
+def num_idle_rows(actions_TA: npt.NDArray[np.floating]) -> int:
+    """Rows before the one in which the arms are first told to move; 0 for arms that never are."""
+    moved_T = (np.abs(actions_TA - actions_TA[0]) > _IDLE).any(axis=1)
+    return max(0, int(moved_T.argmax()) - 1)
 
 
 def nearest(times_N: Times, wanted_T: Times) -> Indices:

@@ -22,7 +22,7 @@ from vla_policy import topics
 from vla_policy.embodiment import Embodiment
 from vla_policy.episode_info import FAILURE, SUCCESS, UNKNOWN
 from vla_policy.errors import VlaError
-from vla_rl_trainer.alignment import StreamReport, align
+from vla_rl_trainer.alignment import StreamReport, align, num_idle_rows
 from vla_rl_trainer.bag_reader import JOINTS, BagReader
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.dataset import DatasetWriter, EpisodeData
@@ -50,6 +50,8 @@ class ImportConfig:
     """Of bags that do not tell theirs."""
     images: Literal["image", "video"] = "image"
     """image: PNG, lossless; video: H.264, smaller."""
+    keep_idle: bool = False
+    """Keep the rows before the arms are first told to move; a policy would learn to wait from them."""
     max_age: float = 0.2
     """A bag whose cameras or joints are interrupted for longer is left out [s]."""
 
@@ -67,6 +69,8 @@ class Imported:
 
     bag: str
     num_frames: int
+    num_idle: int
+    """Rows left out before the first motion."""
     outcome: str
     instruction: str
     streams: dict[str, StreamReport]
@@ -129,8 +133,10 @@ def read_episode(path: Path, config: ImportConfig, robot: Embodiment) -> tuple[E
             owner=f"bag {path}",
         )
         states, actions = (bag.positions[topic][aligned.rows[topic]] for topic in JOINTS)
+        idle = 0 if config.keep_idle else num_idle_rows(actions)
+        states, actions = states[idle:], actions[idle:]
         episode = EpisodeData(
-            images=bag.images({name: aligned.rows[name] for name in robot.camera_names}),
+            images=bag.images({name: aligned.rows[name][idle:] for name in robot.camera_names}),
             state=states,
             action=actions,
             instruction=instruction,
@@ -141,6 +147,7 @@ def read_episode(path: Path, config: ImportConfig, robot: Embodiment) -> tuple[E
     return episode, Imported(
         bag=str(path),
         num_frames=len(episode),
+        num_idle=idle,
         outcome=outcome,
         instruction=instruction,
         streams=dict(aligned.reports),

@@ -362,6 +362,25 @@ def test_what_arrives_wakes_whoever_steps(stage):
         assert it.server.news.is_set()
 
 
+def test_joints_wake_nobody_unless_they_are_what_is_missing(stage):
+    it = stage()
+    it.server.news.clear()
+    it.server.feel(np.zeros(3, np.float32), it.now)
+    assert not it.server.news.is_set()
+    it.sense()
+    it.server.step()
+    it.now = it.published[0][1].stamp + CHUNK + 0.001
+    for camera in it.robot.camera_names:
+        it.server.see(camera, IMAGE, it.now)
+    it.server.feel(np.zeros(3, np.float32), it.now - 0.002)
+    assert it.server.step() > 0.0
+    it.server.news.clear()
+    it.server.feel(np.zeros(3, np.float32), it.now + 0.003)
+    assert it.server.news.is_set()
+    it.server.step()
+    assert len(it.seen) == 2
+
+
 def test_parts_of_the_latency_are_told(stage):
     it = stage(duration=0.25)
     it.sense()

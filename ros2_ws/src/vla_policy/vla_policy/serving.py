@@ -81,7 +81,7 @@ class PolicyServer:
         self._lock = threading.Lock()
         self._latest = -math.inf
         self._num_chunks = self._num_late = self._most_skipped = 0
-        self._running = False
+        self._running = self._lacks_joints = False
         self._epoch = 0
         self._begin(-math.inf)
         if config.autostart:
@@ -97,6 +97,9 @@ class PolicyServer:
         """Take the joints as measured at `stamp` [s]."""
         with self._lock:
             self._observer.feel(state, stamp)
+            is_awaited, self._lacks_joints = self._lacks_joints, False
+        if is_awaited:  # they come too often to wake somebody for each
+            self.news.set()
 
     def misread(self, source: str, problem: str) -> None:
         """A message of a camera (or of the joints: "") could not be read."""
@@ -155,6 +158,7 @@ class PolicyServer:
                 return min(due - now, POLL)
             after = max(self._after, due if self._config.waits else -math.inf)
             look, images, epoch = self._observer.look(after), self._observer.images(after), self._epoch
+            self._lacks_joints = look is None
         if look is not None:
             return self._answer(look, epoch)
         with contextlib.suppress(VlaError):  # told of when all have come

@@ -53,7 +53,8 @@ class TwinStage(_Stage):
         self._split = split
 
     def reset(self, planned: Planned) -> None:
-        """Start the world of this trial."""
+        """Start the world of this trial; the robot is stopped meanwhile, because its joints will be elsewhere."""
+        self._calls.require(topics.STOP)
         self._calls.set_parameters(topics.WORLD, {"task": planned.task, "seed": planned.seed, "split": self._split})
         self._calls.require(topics.WORLD_RESET)
         self._ready_robot()

@@ -1,5 +1,6 @@
 """Arms follow their leaders without a jump, and hold when a leader falls silent."""
 
+import time
 import uuid
 
 import can
@@ -9,6 +10,9 @@ import pytest
 from piper_bringup.can_bus import LoopbackBus
 from piper_bringup.can_commands import GripperTarget
 from piper_bringup.can_protocol import JOINT_TARGETS, JOINTS, GripperState, pack_joints
+from piper_bringup.emulator.arm import Arm
+from piper_bringup.emulator.server import Emulator
+from piper_bringup.emulator.settings import ArmSettings
 from piper_bringup.teleop.leader import LEAD, MEETING, LeaderArm, LeaderSource, open_leaders
 from piper_twin.robot import HOME, arm_slice
 from vla_policy.errors import VlaError
@@ -194,7 +198,7 @@ def test_a_robot_that_was_stopped_does_not_jump_to_its_leader_when_released(lead
     for _ in range(60):
         hand.send(AWAY)
         robot.step()
-    assert np.abs(robot.targets - robot.state)[:6].max() <= LEAD + 1e-6
+    assert np.abs(robot.targets - robot.state)[:6].max() <= LEAD + 0.3 * DT + 1e-6
     robot.is_enabled = True
     hand.send(AWAY)
     assert robot.step() <= 0.3 * DT + 1e-6
@@ -218,3 +222,16 @@ def test_leaders_are_opened_by_channel_and_one_that_is_not_there_is_named(tmp_pa
         leaders["right"].close()
     with pytest.raises(VlaError, match=r"the left leader's channel no name .* bring it up"):
         open_leaders({"left": "no name"}, "piper_loopback")
+
+
+def test_an_emulated_leader_is_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIPER_LOOPBACK_DIR", str(tmp_path / "bus"))
+    arm = Arm(ArmSettings(is_leader=True))
+    leader = open_leaders({"left": "lead"}, "piper_loopback")["left"]
+    with Emulator({"lead": arm}) as emulator:
+        emulator.drag(AWAY, "lead")
+        deadline = time.monotonic() + 5.0
+        while (heard := leader.read(0.0)) is None or np.abs(heard - AWAY).max() > 1e-5:
+            assert time.monotonic() < deadline, heard
+            time.sleep(0.01)
+    leader.close()

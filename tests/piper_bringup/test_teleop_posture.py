@@ -82,7 +82,7 @@ def test_a_robot_that_is_stopped_is_where_its_targets_are_before_it_is_released(
     for step in range(1, 30):  # led away, then the hand rests
         posture.observe(STATE, 0.02 * step)
         posture.move("left", STATE[:7] + 0.5)
-    for step in range(30, 70):
+    for step in range(30, 90):
         posture.observe(STATE, 0.02 * step)
     np.testing.assert_allclose(posture.values[:6], STATE[:6])
 

@@ -23,6 +23,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from piper_bringup.ros.world_settings import WorldSettings
+from piper_bringup.stamps import Stamps
 from piper_bringup.teleop.config import SOURCES, TeleopConfig
 from piper_bringup.teleop.source import SERVICES
 from piper_twin.robot import CONTROL_PERIOD, DUAL_PIPER
@@ -48,6 +49,7 @@ class TeleopNode(Node):
         simulated = self.get_parameter("use_sim_time").value
         self._steady = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
         self._begin = self._now()
+        self._stamps = Stamps(self._now, self._ros_now)
         self._calls = {name: self.create_client(Trigger, name) for name in SERVICES}
         self._source = SOURCES[self._config.source](self._config, self._tell, self._request)
         group = ReentrantCallbackGroup()  # in the node's own, /policy/run and the answer it awaits exclude each other
@@ -62,7 +64,7 @@ class TeleopNode(Node):
     def _now(self) -> float:
         return self._steady.now().nanoseconds * 1e-9
 
-    def _stamp(self) -> float:
+    def _ros_now(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9
 
     def _on_joints(self, message: JointState) -> None:
@@ -73,12 +75,12 @@ class TeleopNode(Node):
 
     def _tick(self) -> None:
         # On an even grid: rows of one chunk then meet those of the next, whenever the timer comes.
-        now, stamp, interval = self._now(), self._stamp(), self._source.interval
+        now, interval = self._now(), self._source.interval
         due = self._begin + round((now - self._begin) / interval) * interval
-        rows = self._source.targets(self._known(), due)
-        if rows is None or not self._is_running:
+        rows = self._source.targets(self._known() if self._is_running else None, due)
+        if rows is None:
             return
-        chunk = ActionChunk(actions=rows, period=CONTROL_PERIOD, stamp=stamp - (now - due))
+        chunk = ActionChunk(actions=rows, period=CONTROL_PERIOD, stamp=self._stamps.to_message(due))
         self._chunks.publish(convert.chunk_message(chunk, DUAL_PIPER.joint_names))
 
     async def _on_run(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -111,9 +113,10 @@ class TeleopNode(Node):
         self.get_logger().info(text)
 
     def _report(self) -> None:
+        self._stamps.compare()
         problem = None if self._known() is not None else f"no {topics.JOINT_STATES} arrive; start the robot"
         values = {"source": self._config.source, "running": self._is_running, "said": self._word}
-        self._reports.publish(convert.diagnostic("teleop", problem, values, self._stamp()))
+        self._reports.publish(convert.diagnostic("teleop", problem, values, self._ros_now()))
 
     def destroy_node(self) -> None:
         """Leave the devices too."""

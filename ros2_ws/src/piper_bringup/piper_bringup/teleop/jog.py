@@ -124,10 +124,10 @@ class JogSource:
         tell(device.help)
 
     def start(self, state: Vector, now: float, world: Mapping[str, object]) -> str:
-        """Start over from where the robot is."""
+        """Go on from where the robot is."""
         del world
-        self._posture, self._poses = Posture(), {}
-        self._posture.observe(state, now)
+        for arm in self._posture.observe(state, now):
+            self._poses.pop(arm, None)
         return f"jogging the {self._arm} arm at {SPEEDS[self._level]:.0%} of full speed"
 
     def targets(self, state: Vector | None, now: float) -> Vector | None:

@@ -41,8 +41,8 @@ SILENCE = 0.2
 MEETING = math.radians(3.0)
 """Leader and follower have met when no joint differs by more [rad]."""
 LEAD = 0.08
-"""While an arm comes near, its targets are that far ahead of it at most [rad]: when a held arm is released it takes no
-bigger step."""
+"""While an arm comes near, its targets wait for it when they are that far ahead [rad]: when a held arm is released it
+takes no bigger step."""
 
 Frames = Literal["control", "feedback"]
 """control: the commands that an arm in the leader role sends. feedback: the joints of any arm moved by hand."""
@@ -160,7 +160,6 @@ class LeaderSource:
     def start(self, state: Vector, now: float, world: Mapping[str, object]) -> str:
         """Open the clutches."""
         del world
-        self._posture = Posture()
         self._posture.observe(state, now)
         self._following.clear()
         self._told.clear()
@@ -190,7 +189,8 @@ class LeaderSource:
             self._posture.move(arm, wanted)
         elif self._approach_speed > 0.0:
             self._say(arm, f"the {arm} arm comes near its leader slowly")
-            near = np.minimum(np.maximum(wanted, measured - LEAD), measured + LEAD)
+            target = self._posture.arm(arm)
+            near = np.where(np.abs(target - measured) < LEAD, wanted, target)
             self._posture.move(arm, near, self._approach_speed)
         else:
             self._say(arm, f"bring the {arm} leader to the posture of its arm")

@@ -48,7 +48,8 @@ class TeleopSource(Protocol):
         """What the robot shall do from now on; None when there is nothing to do.
 
         Args:
-            state: Measured joint positions (14,); None while they are not known: then only the operator is heeded.
+            state: Measured joint positions (14,); None while they are not known, or it is paused: then only the
+                operator's requests are heeded.
             now: [s], never running backwards.
 
         Returns:

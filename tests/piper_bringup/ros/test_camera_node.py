@@ -13,6 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from piper_bringup import capture
 from piper_bringup.ros.camera_node import CameraNode
 from piper_twin.robot import HEAD_FOVY
 from vla_policy import topics
@@ -122,7 +123,8 @@ def test_images_jpegs_and_lenses_come_with_the_stamp_of_their_taking(graph, came
     assert not any(pinhole.d)
 
 
-def test_the_diagnostics_name_the_camera_that_is_silent_and_since_when(graph, cameras_file):
+def test_the_diagnostics_name_the_camera_that_is_silent_and_since_when(graph, cameras_file, monkeypatch):
+    monkeypatch.setattr(capture, "OPENING_TIME", 0.5)
     made = graph("-p", f"cameras:={cameras_file}")
     heard = made.listen(DiagnosticArray, topics.DIAGNOSTICS)
     made.start()

@@ -12,8 +12,8 @@ from piper_bringup.pacing import Deadlines
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 """Between two tries to open a camera [s]; doubled from try to try."""
-SILENT_AFTER = 1.0
-"""Without an image for so long, or for five periods, a camera counts as silent [s]."""
+SILENT_AFTER, OPENING_TIME = 1.0, 3.0
+"""Without an image for so long, or for five periods, a camera counts as silent; at the start it has more time [s]."""
 _EARLY = 0.25
 """Share of a period by which an image may come before its turn and still be taken."""
 
@@ -64,7 +64,7 @@ class Capture:
             since: Since when they could have come [s].
         """
         silence = now - (since if self.last is None else self.last)
-        if silence <= max(SILENT_AFTER, 5.0 / self._config.rate):
+        if silence <= max(OPENING_TIME if self.last is None else SILENT_AFTER, 5.0 / self._config.rate):
             return None
         return f"silent for {silence:.1f} s: {self._trouble or 'it gives no images'}"
 

@@ -16,8 +16,8 @@ Array = npt.NDArray[np.float64]
 TOLERANCE = 0.07
 """A joint follows that is this near its targets of the last moments [rad]: 4 degrees."""
 MEMORY = 1.0
-"""These moments [s]: what a joint needs to reach its full speed (0.6 s; an operator's hand needs none), and the way there
-and back over a busy computer."""
+"""These moments [s]: what a joint needs to reach its full speed (0.6 s; an operator's hand needs none), and the way
+there and back over a busy computer."""
 LONGEST_STEP = 0.05
 """Time that counts at most from one observation to the next [s]: a process that was held up must not make it up."""
 

@@ -10,7 +10,9 @@ Everything else of the graph is what runs beside real arms.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Generator
 from typing import Any
 
 from piper_bringup.can_bus import INTERFACE
@@ -55,8 +57,15 @@ class EmulatorNode(WorldNode):
         arms = {channel: Arm(settings, plants[arm]) for arm, channel in config.channels().items()}
         self.emulator = Emulator(arms, config.bustype)
         self._control = ControlServer(self.emulator, config.control_port)
-        self.placing = self.emulator.placing
+        self.placing = self._placing
         self.get_logger().info(f"emulating {', '.join(arms)}; faults to {HOST}:{self._control.port}")
+
+    @contextlib.contextmanager
+    def _placing(self) -> Generator[None]:
+        """Other arms are put in place, which have no torque yet: as with the twin, they are enabled anew."""
+        self.emulator.power_cycle()
+        with self.emulator.placing():
+            yield
 
     def destroy_node(self) -> None:
         """Switch the arms off first."""

@@ -145,8 +145,8 @@ def test_a_process_may_serve_one_camera_and_cut_its_images_to_what_the_policy_re
     made.spin_until(lambda: images and infos)
     image = convert.to_image(images[-1])
     assert image.shape == (128, 128, 3)
-    assert not image[:, :64].any()
-    assert (image[:, 64:] == 255).all()
+    assert not image[:, :62].any()
+    assert (image[:, 66:] == 255).all()
     assert infos[-1].k[4] == pytest.approx(64 / np.tan(HEAD_FOVY / 2))
     assert topics.image("left_wrist") not in dict(made.watcher.get_topic_names_and_types())
 

@@ -39,7 +39,8 @@ def test_sim_and_real_share_everything_but_the_driver_and_the_cameras():
 def test_emulated_arms_are_the_real_graph_with_another_bus_and_the_twins_cameras():
     real = by_name(GRAPHS["real"].nodes(RealArguments()))
     emulated = by_name(GRAPHS["real"].nodes(RealArguments(emulate=True)))
-    assert dict(emulated["robot"].parameters) == dict(real["robot"].parameters) | {"bustype": "piper_loopback"}
+    differs = {"bustype": "piper_loopback", "speed_percent": 100}
+    assert dict(emulated["robot"].parameters) == dict(real["robot"].parameters) | differs
     assert (emulated.keys() - real.keys(), real.keys() - emulated.keys()) == ({"emulator"}, {"cameras"})
     assert emulated["policy"] == real["policy"]
 
@@ -48,6 +49,13 @@ def test_emulated_arms_are_the_real_graph_with_another_bus_and_the_twins_cameras
 def test_the_robot_is_the_first_process_so_that_it_ends_last(name):
     graph = GRAPHS[name]
     assert graph.nodes(fill(graph.arguments, parse(TOLD[name])))[0].name == "robot"
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_process_is_a_module_that_exists(name):
+    graph = GRAPHS[name]
+    for spec in graph.nodes(fill(graph.arguments, parse(TOLD[name]))):
+        assert importlib.util.find_spec(spec.module), spec.module
 
 
 @pytest.mark.parametrize("name", GRAPHS)

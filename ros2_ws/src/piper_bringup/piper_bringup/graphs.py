@@ -60,6 +60,8 @@ class ArmArguments:
     """YAML file with one source a camera; empty: config/cameras.yaml of this package."""
     emulate: bool = False
     """Emulated arms on an emulated bus, moving in the twin, whose cameras are the robot's."""
+    speed_percent: int = 0
+    """Of the joints' largest speed; 0: 30 for real arms, 100 for emulated ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,6 +190,8 @@ def _twin(arguments: WorldArguments) -> NodeSpec:
 
 def _arms(arguments: RealArguments) -> list[NodeSpec]:
     robot: dict[str, Value] = {"driver": "piper", **_channels(arguments, "{}_can")}
+    if percent := arguments.speed_percent or (100 if arguments.emulate else 0):
+        robot["speed_percent"] = percent
     if not arguments.emulate:
         cameras = NodeSpec(
             module="piper_bringup.ros.camera_node",

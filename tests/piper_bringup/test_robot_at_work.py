@@ -1,5 +1,6 @@
 """The control loop on its thread, with the operator's side of it."""
 
+import os
 import threading
 import time
 
@@ -10,8 +11,9 @@ from piper_bringup.control_loop import ControlConfig, ControlLoop
 from piper_bringup.drivers.fake import FakeDriver
 from piper_bringup.loop_thread import MonotonicClock
 from piper_bringup.robot_at_work import RobotAtWork
-from piper_bringup.robot_config import RobotConfig, slowed
+from piper_bringup.robot_config import RobotConfig
 from piper_bringup.robot_states import State
+from piper_bringup.scheduling import preferred_threads
 from piper_bringup.stamps import Stamps
 from piper_twin.robot import ARMS, DUAL_PIPER, HOME
 from vla_policy.errors import VlaError
@@ -180,16 +182,29 @@ def test_a_comparison_that_was_interrupted_counts_for_nothing():
     assert stamps.compare() is None
 
 
-def test_arms_are_slow_unless_told_otherwise_and_simulations_are_not():
-    assert RobotConfig(driver="piper").speed == 30
-    assert RobotConfig(driver="twin").speed == 100
-    assert RobotConfig(driver="piper", speed_percent=80).speed == 80
-    slow = slowed(DUAL_PIPER, 30)
-    assert slow.joints[0].max_velocity == pytest.approx(0.9)
-    assert slow.joints[6] == DUAL_PIPER.joints[6]
+def test_arms_are_slow_and_careful_unless_told_otherwise_and_simulations_are_not():
+    arms, twin = RobotConfig(driver="piper"), RobotConfig(driver="twin")
+    assert (arms.speed, twin.speed, RobotConfig(driver="piper", speed_percent=80).speed) == (30, 100, 80)
+    assert (arms.priority, twin.priority, RobotConfig(driver="twin", realtime_priority=5).priority) == (20, 0, 5)
+    assert twin.limited(DUAL_PIPER) == DUAL_PIPER
+    joint, gripper = arms.limited(DUAL_PIPER).joints[1], arms.limited(DUAL_PIPER).joints[6]
+    assert joint.max_velocity == pytest.approx(0.9)
+    assert (joint.lower, joint.upper) == pytest.approx((0.005, np.pi - 0.005))
+    assert gripper == DUAL_PIPER.joints[6]
 
 
-@pytest.mark.parametrize("config", [{"speed_percent": 0}, {"speed_percent": 101}, {"realtime_priority": 100}])
+@pytest.mark.parametrize("config", [{"speed_percent": 0}, {"speed_percent": 101}, {"realtime_priority": 90}])
 def test_what_is_no_percentage_or_priority_is_refused(config):
     with pytest.raises(VlaError, match="must be"):
         RobotConfig(**config)
+
+
+def test_only_threads_that_are_started_meanwhile_are_preferred():
+    before, seen = os.sched_getscheduler(0), []
+    with preferred_threads(3):
+        expected = os.sched_getscheduler(0)
+        thread = threading.Thread(target=lambda: seen.append(os.sched_getscheduler(0)))
+        thread.start()
+        thread.join()
+    assert seen == [expected]
+    assert os.sched_getscheduler(0) == before

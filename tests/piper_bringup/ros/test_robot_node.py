@@ -138,7 +138,7 @@ def test_a_chunk_with_other_names_is_refused_and_the_diagnostics_say_why(graph):
 
 
 def test_a_stop_is_obeyed_while_somebody_waits_for_torque(graph):
-    graph.robot.node._body.driver.enable = lambda: None
+    graph.robot.node._graph._body.driver.enable = lambda: None
     waiting = graph.clients[topics.ENABLE].call_async(Trigger.Request())
     graph.wait_for(lambda: graph.status.get("reason") == "waits for torque")
     assert graph.call(topics.STOP).success

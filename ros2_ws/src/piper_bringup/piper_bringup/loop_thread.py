@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+
+from piper_bringup.scheduling import prefer_this_thread
 
 REMEMBERED = 60.0
 """How far back the figures look [s]."""
@@ -81,7 +82,7 @@ class LoopThread:
             turn: Called with the time it is [s]; must not raise.
             period: Time between two calls [s].
             clock: The computer's by default.
-            priority: Of the thread under SCHED_FIFO, 1 to 99; 0, or where that is not permitted: like any other.
+            priority: Of the thread, as `prefer_this_thread` takes it.
         """
         self._turn, self._period, self._priority = turn, period, priority
         self._clock = clock or MonotonicClock()
@@ -123,7 +124,7 @@ class LoopThread:
         )
 
     def _run(self) -> None:
-        self._ask_for_priority()
+        self._is_realtime = prefer_this_thread(self._priority)
         deadline = self._clock.now() + self._period
         while not self._ended.is_set():
             self._clock.wait_until(deadline)
@@ -138,12 +139,3 @@ class LoopThread:
                 missed = math.ceil((earliest - deadline) / self._period)
                 self._num_overruns += missed
                 deadline += missed * self._period
-
-    def _ask_for_priority(self) -> None:
-        if self._priority == 0:
-            return
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self._priority))  # 0: this thread
-            self._is_realtime = True
-        except PermissionError:
-            pass

@@ -44,7 +44,7 @@ class RobotAtWork:
             clock: What the loop goes by.
             stamps: From the loop's clock to that of messages.
             on_tick: Told every tick, on the control thread: must not wait for anything.
-            priority: Of the control thread, as `LoopThread` takes it.
+            priority: Of the control thread.
         """
         self.loop, self._driver, self._clock, self._stamps, self._on_tick = loop, driver, clock, stamps, on_tick
         self._tick: Tick | None = None

@@ -181,9 +181,10 @@ class PiperArm:
             if command is not None:
                 self._send_gripper(command[6], now)
                 self._ask_torque(now)
-            if now - self._asked_settings > QUERY_PERIOD and not self.enabled():
+            if now - self._asked_settings > QUERY_PERIOD:
                 self._asked_settings = now
-                self._ask_settings()
+                if not self.enabled():
+                    self._ask_settings()
 
     def _send_joints(self, millidegrees: list[int]) -> None:
         if millidegrees:  # none are known, where a stop found none measured

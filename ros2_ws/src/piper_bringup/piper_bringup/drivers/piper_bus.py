@@ -1,8 +1,10 @@
 """One arm's bus: piper_sdk for what is sent and read all the time, a socket of our own for stopping.
 
 What is taken from the SDK and why: it opens the bus, reads it and codes commands. It swallows errors of sending and
-stamps readings too coarsely, so both ends are listened in on: every frame that arrives goes to `Feedback` first, and
-every sending that fails is counted. Sending is not thread-safe in the SDK; one thread does it (`PiperArm`).
+stamps readings too coarsely, so both ends are listened in on: every frame that arrives goes to `Feedback`, and every
+sending that fails is counted. What comes 200 times a second is not decoded a second time by the SDK: that would take a
+tenth of a core for each arm, and nothing here asks it. Sending is not thread-safe in the SDK; one thread does it
+(`PiperArm`).
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ from typing import Any, Protocol
 import can
 
 from piper_bringup import can_bus
+from piper_bringup import can_protocol as protocol
 from piper_bringup.can_protocol import Frame
-from piper_bringup.drivers.piper_feedback import Feedback
+from piper_bringup.drivers.piper_feedback import GROUPS, Feedback
 from vla_policy.errors import VlaError
 
+PERIODIC = frozenset((*GROUPS, *protocol.POSE))
+"""Identifiers of what an arm sends all the time."""
 BITRATE = 1_000_000
 """[bit/s]."""
 
@@ -115,9 +120,11 @@ class PiperBus:
 
     def _on_message(self, message: can.Message) -> None:
         """On the SDK's reading thread."""
-        if not message.is_error_frame:
-            self._feedback.on_frame(message.arbitration_id, bytes(message.data), time.monotonic())
-        self._parse(message)
+        if message.is_error_frame:
+            return
+        self._feedback.on_frame(message.arbitration_id, bytes(message.data), time.monotonic())
+        if message.arbitration_id not in PERIODIC:
+            self._parse(message)
 
     def _on_send(self, *arguments: Any, **options: Any) -> Any:
         """On the sending thread."""

@@ -24,14 +24,10 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from piper_bringup.control_loop import ControlConfig, ControlLoop
-from piper_bringup.robot_at_work import RobotAtWork
-from piper_bringup.robot_config import RobotConfig, slowed
+from piper_bringup.robot_config import RobotConfig
 from piper_bringup.robot_states import Answer
-from piper_bringup.ros.bodies import make_body
-from piper_bringup.ros.tick_outlet import TickOutlet
-from piper_bringup.stamps import Stamps
-from piper_twin.guard import GuardConfig
+from piper_bringup.ros.robot_in_graph import RobotInGraph
+from piper_bringup.scheduling import prefer_this_thread
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
 from vla_policy.errors import VlaError
@@ -50,16 +46,9 @@ class RobotNode(Node):
     def __init__(self) -> None:
         """Connect to the robot; it stays disabled."""
         super().__init__("robot")
-        config, control, distances = (
-            declare(self, RobotConfig),
-            declare(self, ControlConfig),
-            declare(self, GuardConfig),
-        )
-        self._body = body = make_body(self, config)
-        stamps = Stamps(body.clock.now, body.clock.now if body.is_simulated_time else self._now)
-        loop = ControlLoop(body.driver, slowed(DUAL_PIPER, config.speed), distances, control)
-        self._outlet = TickOutlet(self, DUAL_PIPER, stamps)
-        self._robot = RobotAtWork(loop, body.driver, body.clock, stamps, self._outlet.put, config.realtime_priority)
+        self.config = config = declare(self, RobotConfig)
+        self._graph = RobotInGraph(self, config)
+        self._robot = self._graph.robot
         self._reports = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENTS)
         self.create_subscription(JointTrajectory, topics.ACTION_CHUNK, self._on_chunk, qos.COMMAND)
         # A group of its own: who waits for torque holds up nobody else.
@@ -69,9 +58,6 @@ class RobotNode(Node):
         self.create_service(Trigger, topics.RELEASE, self._on_release)
         self._num_chores = 0
         self.create_timer(_CHORE_PERIOD, self._on_chore, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def _now(self) -> float:
-        return self.get_clock().now().nanoseconds * 1e-9
 
     def _on_chunk(self, message: JointTrajectory) -> None:
         try:
@@ -102,9 +88,7 @@ class RobotNode(Node):
 
     def destroy_node(self) -> None:
         """Bring the arms to rest first; they go on holding."""
-        print(f"robot: {self._robot.close()}", flush=True)  # the log may be closed by now
-        self._outlet.stop()
-        self._body.close()
+        print(f"robot: {self._graph.close()}", flush=True)  # the log may be closed by now
         super().destroy_node()
 
 
@@ -119,11 +103,18 @@ def _filled(response: Trigger.Response, answer: Answer) -> Trigger.Response:
     return response
 
 
+def make() -> RobotNode:
+    """The node, its own thread preferred as those it started."""
+    node = RobotNode()
+    prefer_this_thread(node.config.priority)
+    gc.freeze()  # what is there now stays: the collector need not look through it while the robot moves
+    return node
+
+
 def main() -> None:
     """Run until told to end."""
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    gc.freeze()  # what is there now stays: the collector need not look through it while the robot moves
-    raise SystemExit(run_node(RobotNode))
+    raise SystemExit(run_node(make))
 
 
 if __name__ == "__main__":

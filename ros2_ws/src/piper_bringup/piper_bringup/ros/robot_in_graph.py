@@ -1,4 +1,4 @@
-"""Drivers by name, each with the clock that the control loop shall go by."""
+"""The robot at work from a node's parameters: which driver, which clock, which limits."""
 
 # pyright: basic
 # ROS has no types.
@@ -10,20 +10,26 @@ from collections.abc import Callable
 
 from rclpy.node import Node
 
+from piper_bringup.control_loop import ControlConfig, ControlLoop
 from piper_bringup.drivers.driver import Driver
 from piper_bringup.drivers.fake import FakeDriver
 from piper_bringup.drivers.twin import TwinDriver
 from piper_bringup.loop_thread import Clock, MonotonicClock
+from piper_bringup.robot_at_work import RobotAtWork
 from piper_bringup.robot_config import DriverName, RobotConfig
 from piper_bringup.ros.beside import Beside
+from piper_bringup.ros.tick_outlet import TickOutlet
 from piper_bringup.ros.world_node import WorldNode
+from piper_bringup.scheduling import CONTROL_BONUS, preferred_threads
+from piper_bringup.stamps import Stamps
+from piper_twin.guard import GuardConfig
 from piper_twin.robot import DUAL_PIPER
 from vla_policy.ros.parameters import declare
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Body:
-    """A robot to control."""
+    """Something to control."""
 
     driver: Driver
     clock: Clock
@@ -33,9 +39,28 @@ class Body:
     """Ends what was started for it; the driver is closed before."""
 
 
-def make_body(node: Node, config: RobotConfig) -> Body:
-    """The robot that `config` names; its own parameters are declared on `node`."""
-    return _BODIES[config.driver](node, config)
+class RobotInGraph:
+    """A robot at work, and its joints as topics of a node."""
+
+    def __init__(self, node: Node, config: RobotConfig) -> None:
+        """Connect to the robot that `config` names; its own parameters are declared on `node`."""
+        control, distances = declare(node, ControlConfig), declare(node, GuardConfig)
+        with preferred_threads(config.priority):
+            self._body = body = _BODIES[config.driver](node, config)
+            ros_clock = node.get_clock()
+            ros_now = body.clock.now if body.is_simulated_time else lambda: ros_clock.now().nanoseconds * 1e-9
+            stamps = Stamps(body.clock.now, ros_now)
+            self._outlet = TickOutlet(node, DUAL_PIPER, stamps)
+            loop = ControlLoop(body.driver, config.limited(DUAL_PIPER), distances, control)
+            priority = config.priority and config.priority + CONTROL_BONUS
+            self.robot = RobotAtWork(loop, body.driver, body.clock, stamps, self._outlet.put, priority)
+
+    def close(self) -> str:
+        """Bring the arms to rest, where they go on holding; tells so."""
+        told = self.robot.close()
+        self._outlet.stop()
+        self._body.close()
+        return told
 
 
 def _fake(node: Node, config: RobotConfig) -> Body:

@@ -19,10 +19,10 @@ empty :=
 export PYTHONPATH := $(subst $(empty) ,:,$(strip $(foreach package,vla_policy piper_twin vla_rl_trainer piper_bringup,$(CURDIR)/ros2_ws/src/$(package))))$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test demo bench clean
+.PHONY: help install format check test demo bench sim emulated record-demo clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\): .*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\): .*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 install: ## virtual environment, packages and off-screen OpenGL; every other target does this first
 	@.ci/setup "$(VENV)" "$(EXTRAS)" "$(PYTHON3)"
@@ -46,6 +46,15 @@ demo: install ## train a policy by GRPO on the twin, report in runs/demo/report.
 
 bench: install ## measure simulation, policy and learner, figures in runs/bench/summary.json
 	$(PYTHON) -m vla_rl_trainer.bench --out runs/bench $(ARGS)
+
+sim: install ## the twin in the robot's ROS graph, with a page on http://127.0.0.1:8080
+	$(PYTHON) -m piper_bringup.start sim autostart:=true $(ARGS)
+
+emulated: install ## a trained policy on emulated arms: ARGS="checkpoint:=FOLDER", figures in runs/emulated/summary.json
+	$(PYTHON) -m piper_bringup.start evaluate where:=real emulate:=true out:=runs/emulated $(ARGS)
+
+record-demo: install ## record the expert through ROS, import, fine-tune, evaluate; runs/record-demo/summary.json
+	$(PYTHON) -m vla_rl_trainer.record_demo --seed $(SEED) --out runs/record-demo $(ARGS)
 
 clean: ## remove the environment, build products and caches; runs/ stays
 	@if [ -e "$(VENV)/.vla-piper" ]; then rm -rf "$(VENV)"; fi

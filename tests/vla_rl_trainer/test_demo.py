@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -44,6 +45,7 @@ def finished(little, tmp_path_factory):
         num_groups=2,
         learner=LearnerConfig(num_minibatches=2),
         evaluation=EvaluationConfig(num_episodes=4),
+        num_graph_trials=0,
         num_videos=1,
         num_workers=2,
     )
@@ -67,7 +69,8 @@ def test_the_summary_has_every_figure_the_issue_asks_for(finished):
         assert 0.0 <= figures["greedy_success_rate"] <= 1.0
     assert summary["rl"]["num_training_episodes"] > 0
     assert summary["wall_s"] == pytest.approx(sum(summary["stages_s"].values()))
-    assert set(summary["stages_s"]) == {"collect", "sft", "evaluate_sft", "grpo", "evaluate_rl", "videos"}
+    assert set(summary["stages_s"]) == {"collect", "sft", "evaluate_sft", "grpo", "evaluate_rl", "videos", "graph"}
+    assert summary["graph"] == {}
     assert summary["env_steps_per_s"] > 0
     assert summary["commit"]
 
@@ -162,3 +165,17 @@ def test_a_demo_stopped_in_the_middle_of_grpo_and_resumed_equals_an_unbroken_one
 def test_a_configuration_that_cannot_work_is_refused_before_the_first_stage(change, message):
     with pytest.raises(VlaError, match=message):
         DemoConfig(**change)
+
+
+def test_what_the_graph_cannot_run_is_told_and_costs_nothing_of_the_result(monkeypatch, tmp_path):
+    def run_trials(arguments, num_trials, out, seconds_each):
+        assert (arguments["checkpoint"], arguments["task"], num_trials) == (tmp_path / "policy", "click_bell", 5)
+        if arguments.get("emulate"):
+            raise VlaError("no arm answers")
+        return {"policies": {"rl": {"sim": {"num_successes": 4, "num_episodes": 5}}}}
+
+    monkeypatch.setattr(demo, "run_trials", run_trials)
+    config = DemoConfig(out=tmp_path / "run")
+    stages = demo.Demo(config, SimpleNamespace(path=config.out))
+    found = stages._through_the_graph(tmp_path / "policy")
+    assert found == {"sim": {"num_successes": 4, "num_episodes": 5}, "emulated": {"error": "no arm answers"}}

@@ -22,6 +22,7 @@ from piper_twin.episode import Episode
 from piper_twin.tasks import find_task
 from piper_twin.worlds import TwinConfig
 from vla_policy.checkpoint import weights_sha256
+from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import collect, train_grpo, train_sft
 from vla_rl_trainer.base import base_policy
@@ -35,11 +36,15 @@ from vla_rl_trainer.evaluation import SPLIT, Evaluation, EvaluationConfig, evalu
 from vla_rl_trainer.film import FilmStudio
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.provenance import provenance
+from vla_rl_trainer.robot_graph import has_ros, run_trials
 from vla_rl_trainer.run_files import read_metrics
 from vla_rl_trainer.run_folder import Run
 from vla_rl_trainer.sft import SftConfig
 
 Value = TypeVar("Value")
+
+_SECONDS_A_TRIAL = 30.0
+"""Longest trial through the graph, its reset included, before the graph counts as stuck [s]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,9 @@ class DemoConfig:
     target_success: float = 0.95
     """GRPO stops early once the sampled policy reaches this."""
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    num_graph_trials: int = 5
+    """Held-out worlds on which the result is run through the robot's ROS graph, on the twin and on emulated arms each;
+    0: none."""
     num_videos: int = 3
     """Held-out worlds that are filmed before and after."""
     num_workers: int | None = None
@@ -70,7 +78,7 @@ class DemoConfig:
     def __post_init__(self) -> None:
         """Refuse what a later stage would refuse."""
         require_at_least(self, 1, "num_demos", "grpo_steps", "num_groups")
-        require_at_least(self, 0, "seed", "num_videos")
+        require_at_least(self, 0, "seed", "num_graph_trials", "num_videos")
         require_above(self, 0.0, "target_success")
         require_at_most(self, 1.0, "target_success")
         if self.num_workers is not None:
@@ -99,7 +107,8 @@ class Demo:
         rl = self._timed("grpo", lambda: train_grpo.main(self._grpo_config(sft)))
         rl_evaluations = self._timed("evaluate_rl", lambda: self._evaluate(rl, "rl"))
         videos = self._timed("videos", lambda: self._film(sft, rl))
-        summary = self._summary(sft_evaluations, rl_evaluations)
+        graph = self._timed("graph", lambda: self._through_the_graph(rl))
+        summary = self._summary(sft_evaluations, rl_evaluations) | {"graph": graph}
         write_demo_report(
             self._run.report_path, config, summary, (sft_evaluations, rl_evaluations), videos, out / "grpo"
         )
@@ -157,6 +166,21 @@ class Demo:
                 for decoding in dict.fromkeys((policy.decoding, "argmax"))
             }
         Evaluation.write(file, found)
+        return found
+
+    def _through_the_graph(self, checkpoint: Path) -> dict[str, Any]:
+        """The trained policy in the nodes that run a robot: place to success, or what kept it from running there."""
+        found: dict[str, Any] = {}
+        if not has_ros() or not self._config.num_graph_trials:
+            return found
+        told = {"checkpoint": checkpoint, "policy": "rl", "task": self._config.task}
+        out, count = self._run.path / "graph", self._config.num_graph_trials
+        places: dict[str, dict[str, object]] = {"sim": {"where": "sim"}, "emulated": {"where": "real", "emulate": True}}
+        for place, arguments in places.items():
+            try:
+                found[place] = run_trials(told | arguments, count, out, _SECONDS_A_TRIAL)["policies"]["rl"][place]
+            except VlaError as error:  # what was trained and measured before stays
+                found[place] = {"error": str(error)}
         return found
 
     def _summary(self, sft: dict[str, Evaluation], rl: dict[str, Evaluation]) -> dict[str, Any]:
@@ -224,6 +248,9 @@ def print_table(summary: dict[str, Any], report: Path) -> None:
         )
     console = Console()
     console.print(table)
+    for place, found in summary["graph"].items():
+        told = found.get("error") or f"{found['num_successes']} of {found['num_episodes']} succeed"
+        console.print(f"through the ROS graph, {place}: {told}", markup=False)
     console.print(f"{summary['wall_s'] / 60:.1f} minutes, {summary['env_steps_per_s']:.0f} control steps/s; {report}")
 
 

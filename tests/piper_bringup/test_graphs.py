@@ -11,6 +11,8 @@ import pytest
 from piper_bringup import start
 from piper_bringup.graphs import GRAPHS, EvaluateArguments, RealArguments, SimArguments, TeleopRecordArguments
 from piper_bringup.launch_arguments import arguments_of, fill, parse
+from piper_twin.robot import DUAL_PIPER
+from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 
 LAUNCH = Path(__file__).parents[2] / "ros2_ws" / "src" / "piper_bringup" / "launch"
@@ -70,6 +72,11 @@ def test_teleoperation_has_no_policy_and_the_evaluator_starts_it_itself():
     evaluate = by_name(GRAPHS["evaluate"].nodes(EvaluateArguments()))
     assert evaluate["policy"].parameters["autostart"] is False
     assert evaluate["evaluator"].parameters["column"] == "sim"
+
+
+def test_the_policy_is_held_against_the_robot_it_drives():
+    spec = by_name(GRAPHS["real"].nodes(RealArguments()))["policy"]
+    assert Embodiment.from_json(Path(str(spec.parameters["embodiment"])).read_text()) == DUAL_PIPER
 
 
 def test_only_what_reads_keys_gets_the_terminal():

@@ -225,6 +225,7 @@ def _brain(arguments: BrainArguments, *, has_policy: bool = True) -> list[NodeSp
     if has_policy:
         parameters: dict[str, Value] = {
             "checkpoint": arguments.checkpoint,
+            "embodiment": str(config_file("dual_piper.json")),
             "instruction": arguments.instruction,
             "mode": arguments.mode,
             "autostart": arguments.autostart,

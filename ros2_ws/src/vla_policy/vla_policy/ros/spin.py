@@ -51,6 +51,9 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     except VlaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Exception:
+        if rclpy.ok():  # otherwise SIGTERM shut ROS down between two steps of the executor, and it says so in many ways
+            raise
     finally:
         # `ros2 launch` sends SIGINT twice; the second must not end the destruction half way.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,7 @@
 """Trials of a policy: ros2 launch piper_bringup evaluate.launch.py --show-args tells its arguments."""
 
 from launch import LaunchDescription
+
 from piper_bringup.graphs import GRAPHS
 from piper_bringup.ros.launching import describe
 

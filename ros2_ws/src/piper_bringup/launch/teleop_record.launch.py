@@ -1,6 +1,7 @@
 """Teleoperation into bags: ros2 launch piper_bringup teleop_record.launch.py --show-args tells its arguments."""
 
 from launch import LaunchDescription
+
 from piper_bringup.graphs import GRAPHS
 from piper_bringup.ros.launching import describe
 

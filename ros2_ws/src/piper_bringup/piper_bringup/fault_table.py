@@ -1,4 +1,4 @@
-"""The table of faults as Markdown: `python -m piper_bringup.fault_table docs/hardware.md` brings that page up to date."""
+"""The table of faults as Markdown: `python -m piper_bringup.fault_table docs/hardware.md` renews it there."""
 
 from __future__ import annotations
 

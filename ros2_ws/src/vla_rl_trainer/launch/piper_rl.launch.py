@@ -2,10 +2,9 @@
 
 import sys
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction
 from launch.events import Shutdown
-
-from launch import LaunchContext, LaunchDescription
 
 ARGUMENTS = {
     "task": ("click_bell", "Task of the twin to train on."),

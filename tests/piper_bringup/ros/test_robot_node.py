@@ -78,7 +78,9 @@ class Graph:
             time.sleep(0.005)
 
     def call(self, name):
-        return self.clients[name].call(Trigger.Request())
+        answer = self.clients[name].call_async(Trigger.Request())
+        self.wait_for(answer.done)
+        return answer.result()
 
     def now(self):
         return self.node.get_clock().now().nanoseconds * 1e-9
@@ -179,7 +181,12 @@ def test_a_robot_node_that_is_told_to_end_says_how_it_leaves_the_arms(ros_domain
     try:
         enable = operator.node.create_client(Trigger, topics.ENABLE)
         assert enable.wait_for_service(20.0)
-        assert enable.call(Trigger.Request()).success
+        answer = enable.call_async(Trigger.Request())
+        deadline = time.monotonic() + 10.0
+        while not answer.done() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert answer.done()
+        assert answer.result().success
         process.send_signal(sign)
         said, _ = process.communicate(timeout=20.0)
     finally:

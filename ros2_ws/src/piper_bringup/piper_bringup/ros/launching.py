@@ -1,5 +1,8 @@
 """Graphs as launch descriptions: the same node specifications that `start` runs, for `ros2 launch`."""
 
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+# launch is part of a ROS installation; pip has none.
+
 from __future__ import annotations
 
 import sys

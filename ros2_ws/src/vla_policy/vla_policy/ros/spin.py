@@ -52,7 +52,9 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Exception:
-        if rclpy.ok():  # otherwise SIGTERM shut ROS down between two steps of the executor, and it says so in many ways
+        if (
+            rclpy.utilities.ok()
+        ):  # otherwise SIGTERM shut ROS down between two steps of the executor, and it says so in many ways
             raise
     finally:
         # `ros2 launch` sends SIGINT twice; the second must not end the destruction half way.

@@ -126,11 +126,9 @@ def test_a_reset_starts_the_world_that_the_parameters_name(graph):
     assert success
     assert "bowl" in message
     assert made.world.world.episode == Episode("stack_bowls", 7, "evaluation")
-    wait_for(lambda: len(episodes) >= 2 and len(instructions) >= 2)
-    assert json.loads(episodes[-1].data) == {
-        "task": "stack_bowls", "seed": 7, "split": "evaluation", "randomization": "off",
-    }  # fmt: skip
-    assert instructions[-1].data == message
+    told = {"task": "stack_bowls", "seed": 7, "split": "evaluation", "randomization": "off"}
+    wait_for(lambda: episodes and json.loads(episodes[-1].data) == told)
+    wait_for(lambda: instructions and instructions[-1].data == message)
 
 
 def test_whoever_goes_on_after_a_reset_has_been_sent_the_new_world(graph):

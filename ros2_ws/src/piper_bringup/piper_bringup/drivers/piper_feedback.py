@@ -19,8 +19,8 @@ from piper_bringup.robot_states import Array
 
 LATE, LOST = 0.05, 0.2
 """Ages of a message from which it is late, and lost [s]."""
-LATE_SLOW = 0.1
-"""The same for the motors' health, which comes every 25 ms."""
+LATE_SLOW, LOST_SLOW = 0.1, 0.5
+"""The same for the motors' health, which comes every 25 ms and is nothing that motion is controlled by."""
 
 GROUPS: dict[int, str] = {
     protocol.STATUS: "status",
@@ -157,7 +157,7 @@ class Feedback:
             return [Fault("bus_silent", f"{self._arm} arm, for {now - self._newest:.1f} s")]
         ages = self.ages(now)
         late = {id: age for id, age in ages.items() if age > (LATE_SLOW if id in protocol.MOTOR_SLOW else LATE)}
-        lost = {id: age for id, age in late.items() if age > LOST}
+        lost = {id: age for id, age in late.items() if age > (LOST_SLOW if id in protocol.MOTOR_SLOW else LOST)}
         return [
             Fault(
                 name,

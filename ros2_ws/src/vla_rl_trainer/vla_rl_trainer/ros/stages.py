@@ -12,11 +12,14 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from vla_policy import topics
+from vla_policy.errors import VlaError
 from vla_rl_trainer.ros.service_calls import ServiceCalls
 from vla_rl_trainer.trials import Planned, Stage
 
 _POLL = 0.05
 """Between two looks at the world [s]."""
+_READY_TIME, _RETRY = 20.0, 0.5
+"""Time for a robot to get ready, and between two tries [s]."""
 
 
 class _Stage:
@@ -27,9 +30,15 @@ class _Stage:
         self._started = 0.0
 
     def _ready_robot(self) -> None:
-        """A robot that was stopped is released, a disabled one enabled; one that is ready says so."""
-        self._calls.require(topics.RELEASE)
-        self._calls.require(topics.ENABLE)
+        """A robot that was stopped is released, a disabled one enabled; arms that were just switched on take a while."""
+        deadline = time.monotonic() + _READY_TIME
+        while True:
+            answers = [self._calls.trigger(name) for name in (topics.RELEASE, topics.ENABLE)]
+            if all(success for success, _ in answers):
+                return
+            if time.monotonic() > deadline:
+                raise VlaError(f"the robot does not get ready: {answers[-1][1]}")
+            time.sleep(_RETRY)
 
     def start(self) -> None:
         """Let the policy begin."""

@@ -30,7 +30,7 @@ class _Stage:
         self._started = 0.0
 
     def _ready_robot(self) -> None:
-        """A robot that was stopped is released, a disabled one enabled; arms that were just switched on take a while."""
+        """Release a robot that was stopped, enable a disabled one; arms that were just switched on take a while."""
         deadline = time.monotonic() + _READY_TIME
         while True:
             answers = [self._calls.trigger(name) for name in (topics.RELEASE, topics.ENABLE)]

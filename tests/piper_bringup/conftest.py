@@ -4,8 +4,8 @@ import collections
 
 import pytest
 
-from piper_bringup import can_commands as commands
-from piper_bringup import can_protocol as protocol
+from piper_bringup.can import commands as commands
+from piper_bringup.can import protocol
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.settings import ArmSettings
 

@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from piper_bringup import can_commands as commands
-from piper_bringup import can_protocol as protocol
-from piper_bringup.can_protocol import Frame
+from piper_bringup.can import commands as commands
+from piper_bringup.can import protocol
+from piper_bringup.can.firmware import FIRMWARE, FIRMWARE_QUERY, software_version
+from piper_bringup.can.protocol import Frame
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.feedback import flange_frames
 from piper_bringup.emulator.plant import ExactPlant, Planner
 from piper_bringup.emulator.registers import ALSO_ACKNOWLEDGED
-from piper_bringup.firmware import FIRMWARE, FIRMWARE_QUERY, software_version
 from piper_twin.kinematics import flange_pose
 from piper_twin.robot import DUAL_PIPER, GRIPPER_STROKE, HOME, JOINT_LIMITS
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from piper_bringup import can_commands as commands
-from piper_bringup import can_protocol as protocol
-from piper_bringup.can_protocol import Frame
+from piper_bringup.can import commands as commands
+from piper_bringup.can import protocol
+from piper_bringup.can.firmware import FIRMWARE, FIRMWARE_QUERY, software_version
+from piper_bringup.can.protocol import Frame
 from piper_bringup.emulator.control import make_fault
 from piper_bringup.emulator.faults import FAULTS
-from piper_bringup.firmware import FIRMWARE, FIRMWARE_QUERY, software_version
 from piper_twin.robot import HOME, JOINT_LIMITS
 from vla_policy.errors import VlaError
 

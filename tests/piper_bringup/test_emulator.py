@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from piper_sdk import C_PiperInterface_V2
 
-from piper_bringup import can_bus
-from piper_bringup.can_protocol import FRAMES_PER_SECOND, JOINT_TARGETS, unpack_pair
-from piper_bringup.can_registry import DIRECTORY_VARIABLE, INTERFACE
+from piper_bringup.can import bus as can_bus
+from piper_bringup.can.protocol import FRAMES_PER_SECOND, JOINT_TARGETS, unpack_pair
+from piper_bringup.can.registry import DIRECTORY_VARIABLE, INTERFACE
 from piper_bringup.emulator.__main__ import EmulatorConfig
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.control import ControlClient

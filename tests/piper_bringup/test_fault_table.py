@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from piper_bringup.control.faults import FAULTS
 from piper_bringup.fault_table import fault_table, with_table
-from piper_bringup.faults import FAULTS
 from vla_policy.errors import VlaError
 
 PAGE = Path(__file__).parents[2] / "docs" / "hardware.md"

@@ -7,7 +7,12 @@ import uuid
 import numpy as np
 import pytest
 
-from piper_bringup.control_loop import ControlLoop
+from piper_bringup.control.faults import Fault
+from piper_bringup.control.loop import ControlLoop
+from piper_bringup.control.loop_thread import MonotonicClock
+from piper_bringup.control.robot_at_work import RobotAtWork
+from piper_bringup.control.stamps import Stamps
+from piper_bringup.control.states import State
 from piper_bringup.drivers.piper import PiperDriver
 from piper_bringup.drivers.piper_arm import ArmSettings
 from piper_bringup.drivers.piper_bus import BusConfig
@@ -15,11 +20,6 @@ from piper_bringup.emulator import faults as arm_faults
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.server import Emulator
 from piper_bringup.emulator.settings import ArmSettings as EmulatedSettings
-from piper_bringup.faults import Fault
-from piper_bringup.loop_thread import MonotonicClock
-from piper_bringup.robot_at_work import RobotAtWork
-from piper_bringup.robot_states import State
-from piper_bringup.stamps import Stamps
 from piper_twin.robot import ARMS, DEG, DUAL_PIPER, HOME
 from vla_policy.errors import VlaError
 from vla_policy.types import ActionChunk

@@ -9,9 +9,9 @@ import time
 import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
-from piper_bringup.bag_files import DISCARDED, BagFolder, unfinished
-from piper_bringup.damaged_mcap import whole_messages
-from piper_bringup.episode_bag import STRING, TYPES, EpisodeBag, Stream
+from piper_bringup.recording.bag_files import DISCARDED, BagFolder, unfinished
+from piper_bringup.recording.damaged_mcap import whole_messages
+from piper_bringup.recording.episode_bag import STRING, TYPES, EpisodeBag, Stream
 from piper_bringup.recover_bag import RecoverConfig, main, recover
 from vla_policy import topics
 from vla_policy.episode_info import EpisodeInfo
@@ -59,8 +59,8 @@ def words_in(bag):
 RECORDER = """
 import sys, time
 from piper_twin.robot import DUAL_PIPER
-from piper_bringup.episode_bag import EpisodeBag, Stream, TYPES
-from piper_bringup.bag_files import BagFolder
+from piper_bringup.recording.episode_bag import EpisodeBag, Stream, TYPES
+from piper_bringup.recording.bag_files import BagFolder
 from vla_policy.episode_info import EpisodeInfo
 from pathlib import Path
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from piper_bringup.can_commands import FOLLOWER
+from piper_bringup.can.commands import FOLLOWER
 from piper_bringup.emulator import faults as arm_faults
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.server import Emulator

@@ -7,9 +7,9 @@ import can
 import numpy as np
 import pytest
 
-from piper_bringup.can_bus import LoopbackBus
-from piper_bringup.can_commands import GripperTarget
-from piper_bringup.can_protocol import JOINT_TARGETS, JOINTS, GripperState, pack_joints
+from piper_bringup.can.bus import LoopbackBus
+from piper_bringup.can.commands import GripperTarget
+from piper_bringup.can.protocol import JOINT_TARGETS, JOINTS, GripperState, pack_joints
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.server import Emulator
 from piper_bringup.emulator.settings import ArmSettings

@@ -6,12 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from piper_bringup.control_loop import PERIOD, ControlLoop
+from piper_bringup.control.loop import PERIOD, ControlLoop
+from piper_bringup.control.loop_thread import LoopThread, MonotonicClock
+from piper_bringup.control.states import Answer
 from piper_bringup.drivers.twin import TwinDriver
 from piper_bringup.live_world import LiveWorld
-from piper_bringup.loop_thread import LoopThread, MonotonicClock
 from piper_bringup.pacing import WorldClock, keep_real_time
-from piper_bringup.robot_states import Answer
 from piper_twin.episode import Episode
 from piper_twin.expert import commands
 from piper_twin.robot import CONTROL_PERIOD, DUAL_PIPER, HOME

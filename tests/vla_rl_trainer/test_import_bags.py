@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from piper_bringup.recorder import Recorder, RecorderConfig
+from piper_bringup.recording.recorder import Recorder, RecorderConfig
 from vla_policy import topics
 from vla_policy.embodiment import Camera, Embodiment, Joint
 from vla_policy.episode_info import EpisodeInfo

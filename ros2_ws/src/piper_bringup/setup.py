@@ -30,5 +30,5 @@ setup(
     ],
     install_requires=["setuptools"],
     zip_safe=False,
-    entry_points={"can.interface": ["piper_loopback = piper_bringup.can_bus:LoopbackBus"]},
+    entry_points={"can.interface": ["piper_loopback = piper_bringup.can.bus:LoopbackBus"]},
 )

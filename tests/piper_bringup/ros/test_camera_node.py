@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from piper_bringup import capture
+from piper_bringup.cameras import capture
 from piper_bringup.ros.camera_node import CameraNode
 from piper_twin.robot import HEAD_FOVY
 from vla_policy import topics

@@ -17,6 +17,7 @@ from piper_bringup.ros.recorder_node import RecorderNode
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
 from vla_policy.ros import convert, qos
+from vla_policy.ros.service_calls import ServiceCalls
 
 pytestmark = pytest.mark.ros
 
@@ -30,6 +31,7 @@ class Graph:
         rclpy.init(args=["--ros-args", "-p", f"folder:={bags}"])
         self.recorder = RecorderNode()
         self.node = Node("others")
+        self._calls = ServiceCalls(self.node)
         self._joints = {
             topic: self.node.create_publisher(JointState, topic, qos.FAST_STREAM)
             for topic in (topics.JOINT_STATES, topics.JOINT_COMMANDS)
@@ -58,11 +60,7 @@ class Graph:
         self._jpeg.publish(convert.jpeg_message(PIXELS, "head", stamp))
 
     def call(self, service):
-        client = self.node.create_client(Trigger, service)
-        assert client.wait_for_service(5.0)
-        answer = client.call(Trigger.Request())
-        self.node.destroy_client(client)
-        return answer
+        return self._calls.call(Trigger, service, Trigger.Request())
 
     def close(self):
         for executor, thread in zip(self._executors, self._threads, strict=True):

@@ -24,6 +24,7 @@ from piper_twin.worlds import TwinConfig, WorldBatch
 from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
+from vla_policy.ros.service_calls import ServiceCalls
 
 pytestmark = pytest.mark.ros
 
@@ -37,6 +38,7 @@ class Graph:
         rclpy.init()
         self.chunks, self.called, self.told = [], [], []
         self.robot = Node("robot")
+        self._calls = ServiceCalls(self.robot)
         self._states = self.robot.create_publisher(JointState, topics.JOINT_STATES, qos.FAST_STREAM)
         self.is_seen = True
         self.robot.create_timer(0.01, self._publish_state)
@@ -73,11 +75,7 @@ class Graph:
         return answer
 
     def run(self, on):
-        client = self.robot.create_client(SetBool, topics.POLICY_RUN)
-        assert client.wait_for_service(5.0)
-        answer = client.call(SetBool.Request(data=on))
-        self.robot.destroy_client(client)
-        return answer
+        return self._calls.call(SetBool, topics.POLICY_RUN, SetBool.Request(data=on))
 
     def close(self):
         for executor, thread in zip(self._executors, self._threads, strict=True):

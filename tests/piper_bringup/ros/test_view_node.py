@@ -17,7 +17,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from piper_bringup.ros.view_node import ViewNode
-from piper_bringup.view import Page
+from piper_bringup.view.page import Page
 from piper_twin.robot import DUAL_PIPER, HOME
 from vla_policy import topics
 from vla_policy.ros import convert, qos

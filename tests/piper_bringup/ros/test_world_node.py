@@ -15,7 +15,6 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, MultiDOFJointState
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 from piper_bringup.ros.world_node import WorldNode
 from piper_twin.episode import Episode
@@ -24,6 +23,7 @@ from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
+from vla_policy.ros.service_calls import ServiceCalls
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
@@ -34,6 +34,7 @@ class Graph:
     def __init__(self, **parameters):
         rclpy.init()
         self.watcher = Node("watcher")
+        self._calls = ServiceCalls(self.watcher)
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         self.world = WorldNode(parameter_overrides=overrides)
         self._executors = [SingleThreadedExecutor(), SingleThreadedExecutor()]
@@ -48,20 +49,14 @@ class Graph:
         self.watcher.create_subscription(kind, topic, heard.append, profile)
         return heard
 
-    def call(self, kind, service, request):
-        client = self.watcher.create_client(kind, service)
-        assert client.wait_for_service(5.0)
-        return client.call(request)
-
     def trigger(self, service):
-        answer = self.call(Trigger, service, Trigger.Request())
-        return answer.success, answer.message
+        return self._calls.trigger(service)
 
     def set(self, **parameters):
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in parameters.items()]
         )
-        return [result.reason for result in self.call(SetParameters, "/world/set_parameters", request).results]
+        return [result.reason for result in self._calls.call(SetParameters, "/world/set_parameters", request).results]
 
     def close(self):
         for executor, thread in zip(self._executors, self._threads, strict=True):

@@ -2,7 +2,7 @@
 
 from launch import LaunchDescription
 
-from piper_bringup.graphs import GRAPHS
+from piper_bringup.graph.graphs import GRAPHS
 from piper_bringup.ros.launching import describe
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from piper_bringup.faults import FAULTS
+from piper_bringup.control.faults import FAULTS
 from vla_policy.errors import VlaError
 
 _BEGIN, _END = "<!-- faults -->", "<!-- /faults -->"

@@ -21,9 +21,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
-from piper_bringup.bag_files import BagFolder, free_name, is_unfinished, unfinished
-from piper_bringup.damaged_mcap import SavedMessage, ends_well, whole_messages
-from piper_bringup.episode_bag import STRING, TYPES
+from piper_bringup.recording.bag_files import BagFolder, free_name, is_unfinished, unfinished
+from piper_bringup.recording.damaged_mcap import SavedMessage, ends_well, whole_messages
+from piper_bringup.recording.episode_bag import STRING, TYPES
 from piper_twin.exit_codes import exit_after
 from vla_policy import topics
 from vla_policy.episode_info import UNKNOWN, EpisodeInfo

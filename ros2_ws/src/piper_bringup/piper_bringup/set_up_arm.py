@@ -15,9 +15,9 @@ from typing import Literal
 import can
 import tyro
 
-from piper_bringup import can_bus
-from piper_bringup import can_commands as commands
-from piper_bringup.can_protocol import Frame
+from piper_bringup.can import bus as can_bus
+from piper_bringup.can import commands as commands
+from piper_bringup.can.protocol import Frame
 from piper_twin.exit_codes import exit_after
 from vla_policy.errors import VlaError
 

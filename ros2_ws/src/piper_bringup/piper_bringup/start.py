@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from piper_bringup.graphs import GRAPHS, Graph
-from piper_bringup.launch_arguments import arguments_of, fill, parse
-from piper_bringup.processes import running
+from piper_bringup.graph.arguments import arguments_of, fill, parse
+from piper_bringup.graph.graphs import GRAPHS, Graph
+from piper_bringup.graph.processes import running
 from vla_policy.errors import VlaError
 
 

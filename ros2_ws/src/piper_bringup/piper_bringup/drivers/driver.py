@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from piper_bringup.faults import Fault
+from piper_bringup.control.faults import Fault
 from vla_policy.types import Robot
 
 

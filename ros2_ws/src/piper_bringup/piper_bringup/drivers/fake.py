@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from piper_bringup.faults import Fault
+from piper_bringup.control.faults import Fault
 from piper_twin.guard import limits_of
 from piper_twin.robot import ARMS, HOME
 from vla_policy.embodiment import Embodiment

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from piper_bringup.control.faults import Fault
 from piper_bringup.drivers.piper_arm import ArmSettings, PiperArm
 from piper_bringup.drivers.piper_bus import BusConfig
-from piper_bringup.faults import Fault
 from piper_twin.robot import ARMS, arm_slice
 from vla_policy.errors import VlaError
 from vla_policy.types import Vector

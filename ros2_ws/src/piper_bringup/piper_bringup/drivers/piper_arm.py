@@ -9,14 +9,14 @@ import time
 
 import numpy as np
 
-from piper_bringup import can_protocol as protocol
-from piper_bringup.can_commands import ASK_CRASH_LEVELS, ASK_STROKE, Mode
-from piper_bringup.can_protocol import Frame
+from piper_bringup.can import protocol
+from piper_bringup.can.commands import ASK_CRASH_LEVELS, ASK_STROKE, Mode
+from piper_bringup.can.protocol import Frame
+from piper_bringup.control.faults import Fault
+from piper_bringup.control.states import Array
 from piper_bringup.drivers.piper_bus import BusConfig, PiperBus
 from piper_bringup.drivers.piper_checks import problems, zero_shift
 from piper_bringup.drivers.piper_feedback import GROUPS, LOST, Feedback
-from piper_bringup.faults import Fault
-from piper_bringup.robot_states import Array
 from piper_twin.robot import GRIPPER_STROKE, MAX_JOINT_VELOCITY
 from vla_policy.errors import VlaError
 

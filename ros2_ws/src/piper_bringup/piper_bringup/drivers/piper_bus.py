@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 import can
 
-from piper_bringup import can_bus
-from piper_bringup import can_protocol as protocol
-from piper_bringup.can_protocol import Frame
+from piper_bringup.can import bus as can_bus
+from piper_bringup.can import protocol
+from piper_bringup.can.protocol import Frame
 from piper_bringup.drivers.piper_feedback import GROUPS, Feedback
 from vla_policy.errors import VlaError
 

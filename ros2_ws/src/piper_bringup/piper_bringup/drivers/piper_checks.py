@@ -6,11 +6,11 @@ import contextlib
 
 import numpy as np
 
-from piper_bringup import can_protocol as protocol
-from piper_bringup.can_commands import Limits
+from piper_bringup.can import protocol
+from piper_bringup.can.commands import Limits
+from piper_bringup.can.firmware import NEW_ZERO, version_numbers
+from piper_bringup.control.states import Array
 from piper_bringup.drivers.piper_feedback import Feedback
-from piper_bringup.firmware import NEW_ZERO, version_numbers
-from piper_bringup.robot_states import Array
 from piper_twin.robot import DEG, GRIPPER_STROKE, JOINT_LIMITS
 from vla_policy.errors import VlaError
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from piper_bringup import can_protocol as protocol
-from piper_bringup.can_commands import CRASH_LEVELS, LIMITS, STROKE, Limits, Stroke
-from piper_bringup.can_protocol import GripperState, MotorSlow, Status
-from piper_bringup.faults import Fault
-from piper_bringup.firmware import FIRMWARE, software_version
-from piper_bringup.robot_states import Array
+from piper_bringup.can import protocol
+from piper_bringup.can.commands import CRASH_LEVELS, LIMITS, STROKE, Limits, Stroke
+from piper_bringup.can.firmware import FIRMWARE, software_version
+from piper_bringup.can.protocol import GripperState, MotorSlow, Status
+from piper_bringup.control.faults import Fault
+from piper_bringup.control.states import Array
 
 LATE, LOST = 0.05, 0.2
 """Ages of a message from which it is late, and lost [s]."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from piper_bringup.faults import Fault
+from piper_bringup.control.faults import Fault
 from piper_bringup.live_world import LiveWorld
 from piper_twin.episode_run import EpisodeRun
 from vla_policy.types import Vector

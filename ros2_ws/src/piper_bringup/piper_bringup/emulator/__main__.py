@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from piper_bringup.can_registry import INTERFACE
+from piper_bringup.can.registry import INTERFACE
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.control import HOST, ControlServer
 from piper_bringup.emulator.server import Emulator

@@ -1,6 +1,6 @@
 """One emulated Piper: what it does with the frames it hears, how it moves, what it sends. Time is an argument.
 
-What is known of the real arm is in `can_protocol`, `registers` and `feedback`. What no source settles is assumed here:
+What is known of the real arm is in `can.protocol`, `registers` and `feedback`. What no source settles is assumed here:
 a joint has its torque `enable_delay` after it was asked to; targets beyond a limit are clamped, and set status 4 and
 the joint's bit; an arm that is not in CAN control with MOVE J ignores targets; a stopped arm sinks slowly and keeps
 its torque; an arm that is reset or disabled falls; the first enabling after a reset is ignored (users report that it
@@ -13,9 +13,10 @@ import collections
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from piper_bringup import can_commands as commands
-from piper_bringup import can_protocol as protocol
-from piper_bringup.can_protocol import Frame
+from piper_bringup.can import commands as commands
+from piper_bringup.can import protocol
+from piper_bringup.can.firmware import FIRMWARE
+from piper_bringup.can.protocol import Frame
 from piper_bringup.emulator.counts import Counts, TargetWatch
 from piper_bringup.emulator.faults import Fault
 from piper_bringup.emulator.feedback import Reading, Schedule, flange_frames, follower_frames, leader_frames
@@ -23,7 +24,6 @@ from piper_bringup.emulator.plant import ExactPlant, Planner, Plant
 from piper_bringup.emulator.registers import Registers
 from piper_bringup.emulator.settings import ArmSettings
 from piper_bringup.emulator.torque import GRIPPER_JOINT, REST, Torque
-from piper_bringup.firmware import FIRMWARE
 from piper_twin.robot import DOF, HOME, MAX_GRIPPER_ACCELERATION, MAX_GRIPPER_VELOCITY
 
 SINKING, FALLING = (0.3, 2.0), (3.0, 20.0)

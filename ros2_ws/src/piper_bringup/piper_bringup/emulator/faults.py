@@ -11,9 +11,9 @@ import math
 import random
 from typing import TYPE_CHECKING, ClassVar
 
-from piper_bringup import can_commands as commands
-from piper_bringup import can_protocol as protocol
-from piper_bringup.can_protocol import Frame
+from piper_bringup.can import commands as commands
+from piper_bringup.can import protocol
+from piper_bringup.can.protocol import Frame
 from vla_policy.errors import VlaError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Silent(Fault):
 
     name = "silent"
     groups: tuple[str, ...] = ("joints_12",)
-    """Keys of `can_protocol.FEEDBACK_GROUPS`."""
+    """Keys of `can.protocol.FEEDBACK_GROUPS`."""
 
     def __post_init__(self) -> None:
         known = protocol.FEEDBACK_GROUPS
@@ -140,7 +140,7 @@ class StatusError(Fault):
     name = "status"
     stops_motion = True
     code: int = 0x9
-    """Key of `can_protocol.ARM_STATUS`."""
+    """Key of `can.protocol.ARM_STATUS`."""
     silent_motors: int = 0
     """Bits of motors that the arm's controller has lost."""
 
@@ -164,7 +164,7 @@ class MotorError(Fault):
     motor: int = 1
     """1 to 6."""
     bits: int = 1 << 5
-    """Added to what it reports, as `can_protocol.MOTOR_BITS`."""
+    """Added to what it reports, as `can.protocol.MOTOR_BITS`."""
     temperature: int | None = None
     """Of its driver [degrees Celsius]; None: as it is."""
 

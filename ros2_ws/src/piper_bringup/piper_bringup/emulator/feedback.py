@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from piper_bringup import can_protocol as protocol
-from piper_bringup.can_commands import GripperTarget, Mode, Role
-from piper_bringup.can_protocol import MOTORS, Frame
+from piper_bringup.can import protocol
+from piper_bringup.can.commands import GripperTarget, Mode, Role
+from piper_bringup.can.protocol import MOTORS, Frame
 from piper_twin.robot import DH_TABLE
 
 _PERIOD = 1.0 / protocol.FAST_RATE

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from piper_bringup import can_commands as commands
-from piper_bringup.can_protocol import MOTORS, Frame
-from piper_bringup.firmware import FIRMWARE, pack_firmware
+from piper_bringup.can import commands as commands
+from piper_bringup.can.firmware import FIRMWARE, pack_firmware
+from piper_bringup.can.protocol import MOTORS, Frame
 from piper_twin.robot import GRIPPER_STROKE, JOINT_LIMITS, MAX_JOINT_ACCELERATION, MAX_JOINT_VELOCITY
 
 SETTINGS = frozenset(

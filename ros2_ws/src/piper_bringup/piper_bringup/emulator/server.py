@@ -12,9 +12,9 @@ from typing import Any
 
 import can
 
-from piper_bringup.can_bus import LoopbackBus
-from piper_bringup.can_protocol import ARM_STATUS, CTRL_MODES, FAST_RATE, Frame
-from piper_bringup.can_registry import INTERFACE, BusOff
+from piper_bringup.can.bus import LoopbackBus
+from piper_bringup.can.protocol import ARM_STATUS, CTRL_MODES, FAST_RATE, Frame
+from piper_bringup.can.registry import INTERFACE, BusOff
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.faults import Fault
 from vla_policy.errors import VlaError

@@ -31,13 +31,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_srvs.srv import Trigger
 
 from piper_twin.exit_codes import exit_after
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
+from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
 
 JOINT_RATE = 200
@@ -70,6 +70,7 @@ class Source(Node):
     def __init__(self, published: str) -> None:
         """Nothing is sent yet."""
         super().__init__("source")
+        self._calls = ServiceCalls(self)
         self.sent: dict[str, list[int]] = {}
         self.queue_peak = 0.0
         """Most that has waited for the recorder's disk, as it says itself [MB]."""
@@ -122,14 +123,10 @@ class Source(Node):
         Raises:
             VlaError: it refuses, or nobody offers it.
         """
-        client = self.create_client(Trigger, service)
-        if not client.wait_for_service(20.0):
-            raise VlaError(f"{service} is not there; run the recorder_node alone to see why it does not start")
-        answer = client.call(Trigger.Request())
-        self.destroy_client(client)
-        if answer is None or not answer.success:
-            raise VlaError(f"{service}: {answer.message if answer else 'no answer'}")
-        return answer.message
+        success, message = self._calls.trigger(service)
+        if not success:
+            raise VlaError(f"{service}: {message}")
+        return message
 
     def _on_report(self, message: DiagnosticArray) -> None:
         told = (pair for status in message.status if status.name == "recorder" for pair in status.values)
@@ -172,11 +169,19 @@ def measure(config: BenchConfig, folder: Path) -> dict[str, Any]:
             "source_late_ms": round(1e3 * latest, 1),
         }
     finally:
-        recorder.send_signal(signal.SIGINT)
         executor.shutdown()
         spinning.join()
         source.destroy_node()
-        recorder.wait()
+        _end(recorder)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(30.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _until_started(source: Source) -> None:

@@ -18,10 +18,10 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 
-from piper_bringup.calibration import Calibration
-from piper_bringup.camera_config import CameraConfig, load_cameras
-from piper_bringup.cameras import Frame, open_source
-from piper_bringup.capture import Capture
+from piper_bringup.cameras.calibration import Calibration
+from piper_bringup.cameras.capture import Capture
+from piper_bringup.cameras.config import CameraConfig, load_cameras
+from piper_bringup.cameras.sources import Frame, open_source
 from piper_bringup.ros.camera_outlet import CameraOutlet
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
-from piper_bringup.calibration import Calibration
+from piper_bringup.cameras.calibration import Calibration
 from vla_policy import topics
 from vla_policy.embodiment import Camera
 from vla_policy.ros import convert, qos

@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Generator
 from typing import Any
 
-from piper_bringup.can_bus import INTERFACE
+from piper_bringup.can.bus import INTERFACE
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.control import HOST, ControlServer
 from piper_bringup.emulator.server import Emulator

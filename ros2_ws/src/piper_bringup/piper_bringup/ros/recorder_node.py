@@ -20,9 +20,9 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 from std_srvs.srv import Trigger
 
-from piper_bringup.bag_files import DISCARDED
-from piper_bringup.recorder import Recorder, RecorderConfig
-from piper_bringup.software_version import software_version
+from piper_bringup.recording.bag_files import DISCARDED
+from piper_bringup.recording.recorder import Recorder, RecorderConfig
+from piper_bringup.recording.software_version import software_version
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
 from vla_policy.episode_info import FAILURE, SUCCESS

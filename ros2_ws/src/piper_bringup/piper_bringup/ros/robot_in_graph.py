@@ -10,18 +10,18 @@ from collections.abc import Callable
 
 from rclpy.node import Node
 
-from piper_bringup.control_loop import ControlConfig, ControlLoop
+from piper_bringup.control.loop import ControlConfig, ControlLoop
+from piper_bringup.control.loop_thread import Clock, MonotonicClock
+from piper_bringup.control.robot_at_work import RobotAtWork
+from piper_bringup.control.robot_config import DriverName, RobotConfig
+from piper_bringup.control.scheduling import CONTROL_BONUS, preferred_threads
+from piper_bringup.control.stamps import Stamps
 from piper_bringup.drivers.driver import Driver
 from piper_bringup.drivers.fake import FakeDriver
 from piper_bringup.drivers.twin import TwinDriver
-from piper_bringup.loop_thread import Clock, MonotonicClock
-from piper_bringup.robot_at_work import RobotAtWork
-from piper_bringup.robot_config import DriverName, RobotConfig
 from piper_bringup.ros.beside import Beside
 from piper_bringup.ros.tick_outlet import TickOutlet
 from piper_bringup.ros.world_node import WorldNode
-from piper_bringup.scheduling import CONTROL_BONUS, preferred_threads
-from piper_bringup.stamps import Stamps
 from piper_twin.guard import GuardConfig
 from piper_twin.robot import DUAL_PIPER
 from vla_policy.ros.parameters import declare

@@ -2,7 +2,7 @@
 
     python -m piper_bringup.ros.robot_node --ros-args -p driver:=twin
 
-What is sent and why is `control_loop.ControlLoop`'s; here messages become values and values messages. It starts
+What is sent and why is `control.loop.ControlLoop`'s; here messages become values and values messages. It starts
 disabled and sends nothing, so that arms which hold from an earlier run go on holding; when it ends, they hold again.
 """
 
@@ -24,10 +24,10 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from piper_bringup.robot_config import RobotConfig
-from piper_bringup.robot_states import Answer
+from piper_bringup.control.robot_config import RobotConfig
+from piper_bringup.control.scheduling import prefer_this_thread
+from piper_bringup.control.states import Answer
 from piper_bringup.ros.robot_in_graph import RobotInGraph
-from piper_bringup.scheduling import prefer_this_thread
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
 from vla_policy.errors import VlaError

@@ -22,8 +22,8 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from piper_bringup.control.stamps import Stamps
 from piper_bringup.ros.world_settings import WorldSettings
-from piper_bringup.stamps import Stamps
 from piper_bringup.teleop.config import SOURCES, TeleopConfig
 from piper_bringup.teleop.source import SERVICES
 from piper_twin.robot import CONTROL_PERIOD, DUAL_PIPER

@@ -11,9 +11,9 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from piper_bringup.loop_thread import LoopThread
-from piper_bringup.robot_states import Tick
-from piper_bringup.stamps import Stamps
+from piper_bringup.control.loop_thread import LoopThread
+from piper_bringup.control.stamps import Stamps
+from piper_bringup.control.states import Tick
 from vla_policy import topics
 from vla_policy.embodiment import Embodiment
 from vla_policy.ros import convert, qos

@@ -22,8 +22,8 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from piper_bringup.ros.watched_streams import WatchedStreams
-from piper_bringup.status_board import Status, StatusBoard
-from piper_bringup.view import Page
+from piper_bringup.view.page import Page
+from piper_bringup.view.status_board import Status, StatusBoard
 from piper_twin.appearance import Appearance
 from piper_twin.episode import Episode
 from piper_twin.robot import DUAL_PIPER

@@ -18,9 +18,9 @@ import can
 import numpy as np
 import numpy.typing as npt
 
-from piper_bringup import can_bus
-from piper_bringup.can_commands import GripperTarget
-from piper_bringup.can_protocol import (
+from piper_bringup.can import bus as can_bus
+from piper_bringup.can.commands import GripperTarget
+from piper_bringup.can.protocol import (
     GRIPPER,
     GRIPPER_TARGET,
     JOINT_TARGETS,

@@ -19,9 +19,9 @@ from piper_twin.robot import CONTROL_PERIOD
 from piper_twin.tasks import find_task
 from vla_policy.errors import VlaError
 from vla_policy.ros.parameters import declare
+from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import run_node
 from vla_rl_trainer.config_checks import require_at_least
-from vla_rl_trainer.ros.service_calls import ServiceCalls
 from vla_rl_trainer.ros.stages import OperatorStage, RecordedStage, TwinStage
 from vla_rl_trainer.trial_report import write_results
 from vla_rl_trainer.trials import Planned, Stage, TrialLog, conduct

@@ -13,7 +13,7 @@ from std_srvs.srv import Trigger
 
 from vla_policy import topics
 from vla_policy.errors import VlaError
-from vla_rl_trainer.ros.service_calls import ServiceCalls
+from vla_policy.ros.service_calls import ServiceCalls
 from vla_rl_trainer.trials import Planned, Stage
 
 _POLL = 0.05

@@ -1,0 +1,1 @@
+"""The CAN bus of a Piper: frames, and a bus without kernel CAN."""

@@ -1,0 +1,1 @@
+"""What turns at 200 Hz: states, faults, the guarded stream of commands."""

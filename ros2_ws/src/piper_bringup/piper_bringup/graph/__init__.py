@@ -1,0 +1,1 @@
+"""Which processes make up a graph, and running them."""

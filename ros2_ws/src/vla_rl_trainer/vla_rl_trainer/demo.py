@@ -54,7 +54,7 @@ class DemoConfig:
     out: Path = Path("runs/demo")
     """Run folder."""
     task: str = "click_bell"
-    num_demos: int = 6
+    num_demos: int = 3
     """Demonstrations the policy is fine-tuned on."""
     seed: int = 0
     """Of everything but the evaluation worlds, which are always the same."""

@@ -19,7 +19,7 @@ empty :=
 export PYTHONPATH := $(subst $(empty) ,:,$(strip $(foreach package,vla_policy piper_twin vla_rl_trainer piper_bringup,$(CURDIR)/ros2_ws/src/$(package))))$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test demo bench sim emulated record-demo clean
+.PHONY: help install format check test demo bench sim emulated record-demo fuzz-guard clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -55,6 +55,9 @@ emulated: install ## a trained policy on emulated arms: ARGS="checkpoint:=FOLDER
 
 record-demo: install ## record the expert through ROS, import, fine-tune, evaluate; runs/record-demo/summary.json
 	$(PYTHON) -m vla_rl_trainer.record_demo --seed $(SEED) --out runs/record-demo $(ARGS)
+
+fuzz-guard: install ## a million chunks against the guard, figures in runs/fuzz-guard/summary.json
+	$(PYTHON) -m piper_bringup.fuzz --out runs/fuzz-guard $(ARGS)
 
 clean: ## remove the environment, build products and caches; runs/ stays
 	@if [ -e "$(VENV)/.vla-piper" ]; then rm -rf "$(VENV)"; fi

@@ -254,7 +254,7 @@ def test_the_gripper_opens_and_closes_fully(guard):
 def test_arms_cannot_pass_through_each_other_between_two_commands(distances):
     """Both ends of the way are clear, the way itself is not."""
     one_side, other_side = with_joints("right", joint1=1.2), with_joints("right", joint1=1.2)
-    one_side[0], other_side[0] = -1.05, -1.65
+    one_side[0], other_side[0] = -0.95, -1.75
     assert distances.violation(one_side) is None
     assert distances.violation(other_side) is None
     assert "left" in distances.violation(other_side, previous=one_side)

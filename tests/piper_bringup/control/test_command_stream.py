@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from piper_bringup.control.command_stream import AVERAGED, CommandStream
 from piper_bringup.control.loop import PERIOD
-from piper_bringup.stream_check import StreamCheck
+from piper_bringup.fuzz.stream_check import StreamCheck
 from piper_twin.guard import GuardConfig, limits_of
 from piper_twin.robot import ARMS, DUAL_PIPER, HOME
 

@@ -8,42 +8,27 @@ is always a way to stop, and what is sent keeps every limit even when a target i
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
-from collections.abc import Iterable
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from piper_twin.arm import CONTACT_GROUP, VISUAL_GROUP
-from piper_twin.cell import empty_cell
-from piper_twin.robot import ARMS, DOF
+from piper_twin.clearance import SLACK, Clearance, GuardConfig, Nearness, reaches
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 
+__all__ = ["DistanceGuard", "Guard", "GuardConfig", "brake", "follow", "limit_command", "limits_of"]
+
 Array = npt.NDArray[np.float64]
 
-
+DIP = 0.5 * SLACK
+"""Between two postures that were measured the arms may come nearer by this [m] than at them."""
+MAX_LOOKS = 24
+"""Postures that are measured on one way; a way that takes more is refused: it is fast, long and near something."""
+MAX_KNOWN = 256
+"""Postures that are remembered, as many as robots may be guarded side by side."""
 SWEEP_STEP = 0.06
-"""Postures between two commands are checked this far apart [rad]: two outstretched arms (0.63 m) close up by less than
-8 cm on such a step, about the thickness of two grippers."""
-SLACK = 0.001
-"""Postures between two commands must keep this much more distance [m] than asked for: the way between the points that
-are checked is curved, by r x SWEEP_STEP^2 / 8 = 0.3 mm for one joint at full reach."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class GuardConfig:
-    """Distances the commanded posture must keep."""
-
-    arm_distance: float = 0.02
-    """Between the two arms [m]."""
-    link_table_distance: float = 0.02
-    """Between a link and the table [m]."""
-    gripper_table_distance: float = 0.001
-    """Between palm or fingers and the table [m]."""
+"""Postures are measured this far apart [rad] on the way out of where the arms are too near already."""
 
 
 def limit_command(
@@ -98,30 +83,14 @@ def limits_of(embodiment: Embodiment) -> tuple[Array, Array, Array, Array]:
     return lower, upper, max_velocity, max_acceleration
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Approach:
-    """A pair of geoms that came too near."""
-
-    excess: float
-    """How much nearer than allowed [m]."""
-    reason: str
-
-
 class DistanceGuard:
-    """Measures how near a posture of both arms comes to the other arm and to the table, in the twin's geometry."""
+    """Tells whether a way keeps the distance from arm to arm and to the table."""
 
     def __init__(self, config: GuardConfig | None = None) -> None:
-        """Compile the empty cell once; `config` defaults to `GuardConfig()`."""
-        spec = empty_cell()
-        for geom in list(spec.geoms):
-            geom.contype = geom.conaffinity = 0
-            if geom.group == VISUAL_GROUP:
-                spec.delete(geom)
-        _deepen(spec.geom("table"))
-        _add_pairs(spec, config or GuardConfig())
-        self._model = spec.compile()
-        self._data = mujoco.MjData(self._model)
-        self._qpos = np.array([_qpos_addresses(self._model, arm) for arm in ARMS])  # (arms, 8)
+        """Compile the shapes once; `config` defaults to `GuardConfig()`."""
+        self._clearance = Clearance(config or GuardConfig())
+        self._reaches = reaches()
+        self._known: dict[bytes, Array] = {}
 
     def violation(self, command: Array, previous: Array | None = None) -> str | None:
         """What comes too near when the arms go to `command`; None when all is clear.
@@ -132,36 +101,78 @@ class DistanceGuard:
                 command that is no worse is let through, or the arms could never leave.
         """
         if previous is None:
-            worst = self._worst(command)
-            return worst.reason if worst and worst.excess > SLACK else None
-        return self.violation_on_the_way(_between(previous, command), previous)
+            near = self._clearance.measure(command)
+            return self._clearance.reason(near) if near.worst > SLACK else None
+        return self.violation_on_the_way(command[None], previous)
 
-    def violation_on_the_way(self, postures: Iterable[Array], previous: Array) -> str | None:
-        """What comes too near at one of `postures`, and nearer than at `previous`; None when all is clear."""
-        allowed: float | None = None
-        for posture in postures:
-            worst = self._worst(posture)
-            if worst is None:
+    def violation_on_the_way(self, way: Array, previous: Array) -> str | None:
+        """What comes too near on the straight lines from `previous` through the postures of `way`, in order.
+
+        Two postures that keep their distances prove the way between them, if they leave more room together than the
+        arms can cross on it (`REACH`); else what is half way is measured, and so on. Where the first leaves room enough
+        nothing is measured at all: what is known of it carries over to the next way, less what is crossed.
+        """
+        steps = np.abs(np.diff(way, axis=0, prepend=previous[None])) @ self._reaches  # (way, distances)
+        gone = steps.sum(axis=0)
+        excess = self._known.get(previous.tobytes())
+        if excess is not None and (excess + gone <= 0.0).all():
+            self._remember(way[0], excess + steps[0])
+            return None
+        before = self._clearance.measure(previous)
+        if before.worst > DIP:
+            return self._violation_on_the_way_out(way, previous, before.worst)
+        if (before.excess + gone <= 0.0).all():
+            self._remember(way[0], before.excess + steps[0])
+            return None
+        first = self._clearance.measure(way[0])
+        last = first if len(way) == 1 else self._clearance.measure(way[-1])
+        for near in (first, last):
+            if near.worst > 0.0:
+                return self._clearance.reason(near)
+        self._remember(way[0], first.excess)
+        path = np.concatenate([previous[None], way])
+        travelled = np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
+        return self._violation_between(path, travelled, before, first, last)
+
+    def _remember(self, posture: Array, excess: Array) -> None:
+        """The command of one period is where the next one starts; `excess` is at least what it is there."""
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[posture.tobytes()] = excess
+
+    def _violation_between(
+        self, path: Array, travelled: Array, before: Nearness, first: Nearness, last: Nearness
+    ) -> str | None:
+        """Prove the way from the first posture of `path` to the second, and from there to the last.
+
+        `travelled`: by how much the distances can have lessened up to each posture [m], shape (path, distances).
+        """
+        total, looks = travelled[:, 0], 0
+        pending = [(travelled[1], first, travelled[-1], last), (travelled[0], before, travelled[1], first)]
+        while pending:
+            begin, near_begin, end, near_end = pending.pop()
+            if (near_begin.excess + near_end.excess + end - begin <= 2.0 * DIP).all():
                 continue
-            if allowed is None:
-                before = self._worst(previous)
-                allowed = before.excess if before else 0.0
-            if worst.excess > allowed:
-                return worst.reason
+            looks += 1
+            half = 0.5 * (begin[0] + end[0])
+            row = min(int(np.searchsorted(total, half, side="right")), len(total) - 1)
+            share = (half - total[row - 1]) / (total[row] - total[row - 1])
+            near = self._clearance.measure(path[row - 1] + share * (path[row] - path[row - 1]))
+            if near.worst > 0.0 or looks > MAX_LOOKS:
+                return self._clearance.reason(near)
+            middle = travelled[row - 1] + share * (travelled[row] - travelled[row - 1])
+            pending += [(middle, near, end, near_end), (begin, near_begin, middle, near)]
         return None
 
-    def _worst(self, posture: Array) -> Approach | None:
-        arms = posture.reshape(len(ARMS), DOF)
-        fingers = arms[:, 6:] / 2.0
-        self._data.qpos[self._qpos] = np.concatenate([arms[:, :6], fingers, fingers], axis=1)
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_collision(self._model, self._data)
-        if self._data.ncon == 0:
-            return None
-        contact = max(self._data.contact, key=_excess)
-        names = [self._model.geom(int(geom)).name for geom in contact.geom]
-        one, other = sorted(names, key="table".__eq__)
-        return Approach(_excess(contact), f"{one} comes within {contact.dist * 1000:.0f} mm of {other}")
+    def _violation_on_the_way_out(self, way: Array, previous: Array, allowed: float) -> str | None:
+        """The first posture that is nearer than where the arms stand, which is too near."""
+        looks = 0
+        for start, end in zip([previous, *way], way, strict=False):
+            for posture in _between(start, end):
+                near, looks = self._clearance.measure(posture), looks + 1
+                if near.worst > allowed or looks > MAX_LOOKS:
+                    return self._clearance.reason(near)
+        return None
 
 
 def _between(previous: Array, command: Array) -> Array:
@@ -171,44 +182,13 @@ def _between(previous: Array, command: Array) -> Array:
 
 
 def _braking(command: Array, velocity: Array, max_acceleration: Array, dt: float) -> Array:
-    """Postures `brake` passes through behind `command`, its last among them, about `SWEEP_STEP` apart."""
+    """Postures that `brake` sends behind `command`."""
     step = max_acceleration * dt
     count = math.ceil(float((np.abs(velocity) / step).max()) - 1e-9) - 1  # the last period of a braking joint is at 0
     if count < 1:
         return np.empty((0, len(command)))
     speeds = np.maximum(0.0, np.abs(velocity) - np.arange(1, count + 1)[:, None] * step)
-    ways = np.cumsum(speeds, axis=0) * dt
-    passed = np.floor(ways.max(axis=1) / SWEEP_STEP)
-    chosen = np.flatnonzero(np.diff(passed, append=np.inf))
-    return command + np.sign(velocity) * ways[chosen]
-
-
-def _excess(contact: mujoco.MjContact) -> float:
-    return contact.includemargin - contact.dist
-
-
-def _deepen(table: mujoco.MjsGeom) -> None:
-    """Let the table reach down to the floor: below it is as forbidden as within, and deeper is always worse."""
-    top = table.pos[2] + table.size[2]
-    table.size[2] = 0.5
-    table.pos[2] = top - 0.5
-
-
-def _add_pairs(spec: mujoco.MjSpec, config: GuardConfig) -> None:
-    """Let the arms meet each other and the table; a contact within a pair's margin is a violation."""
-    geoms = {arm: [g.name for g in spec.geoms if g.group == CONTACT_GROUP and g.name.startswith(arm)] for arm in ARMS}
-    for first, second in itertools.combinations(ARMS, 2):
-        for one, other in itertools.product(geoms[first], geoms[second]):
-            spec.add_pair(geomname1=one, geomname2=other, margin=config.arm_distance + SLACK)
-    for geom in itertools.chain.from_iterable(geoms.values()):
-        is_gripper = "palm" in geom or "finger" in geom
-        margin = config.gripper_table_distance if is_gripper else config.link_table_distance
-        spec.add_pair(geomname1=geom, geomname2="table", margin=margin + SLACK)
-
-
-def _qpos_addresses(model: mujoco.MjModel, arm: str) -> list[int]:
-    names = [f"{arm}_joint{number}" for number in range(1, 7)] + [f"{arm}_finger{number}" for number in (1, 2)]
-    return [int(model.joint(name).qposadr[0]) for name in names]
+    return command + np.sign(velocity) * np.cumsum(speeds, axis=0) * dt
 
 
 class Guard:
@@ -258,5 +238,5 @@ class Guard:
 
     def _approach(self, command: Array, velocity: Array, previous: Array, dt: float) -> str | None:
         """What would come too near on the way to `command`, or while braking behind it."""
-        way = (*_between(previous, command), *_braking(command, velocity, self._max_acceleration, dt))
+        way = np.concatenate([command[None], _braking(command, velocity, self._max_acceleration, dt)])
         return self._distance.violation_on_the_way(way, previous)

@@ -1,0 +1,1 @@
+"""Attacks on the guard, and an independent measurement of what it lets through."""

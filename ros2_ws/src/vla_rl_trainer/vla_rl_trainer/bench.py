@@ -30,6 +30,7 @@ from vla_policy.normalization import DatasetStatistics, Statistics
 from vla_policy.policy import VlaPolicy
 from vla_policy.presets import PRESETS
 from vla_policy.prompt import train_tokenizer
+from vla_policy.provenance import provenance
 from vla_rl_trainer.bench_worlds import WorldLoop, small_motions, worker_memory
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_above, require_at_least
@@ -39,7 +40,6 @@ from vla_rl_trainer.envs.twin_env import TwinVectorEnv, available_cores
 from vla_rl_trainer.envs.vector_env import Observations
 from vla_rl_trainer.learner import LearnerConfig, make_optimizer, update
 from vla_rl_trainer.progress import Progress
-from vla_rl_trainer.provenance import provenance
 from vla_rl_trainer.rollout import sampling
 from vla_rl_trainer.trajectory import Group, Trajectory
 

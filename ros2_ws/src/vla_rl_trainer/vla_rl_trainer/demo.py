@@ -24,6 +24,7 @@ from piper_twin.worlds import TwinConfig
 from vla_policy.checkpoint import weights_sha256
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
+from vla_policy.provenance import provenance
 from vla_rl_trainer import collect, train_grpo, train_sft
 from vla_rl_trainer.base import base_policy
 from vla_rl_trainer.command import run_command
@@ -35,7 +36,6 @@ from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.evaluation import SPLIT, Evaluation, EvaluationConfig, evaluate_policy
 from vla_rl_trainer.film import FilmStudio
 from vla_rl_trainer.learner import LearnerConfig
-from vla_rl_trainer.provenance import provenance
 from vla_rl_trainer.robot_graph import has_ros, run_trials
 from vla_rl_trainer.run_files import read_metrics
 from vla_rl_trainer.run_folder import Run

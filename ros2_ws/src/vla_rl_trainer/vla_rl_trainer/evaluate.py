@@ -26,6 +26,7 @@ from vla_policy.checkpoint import weights_sha256
 from vla_policy.config import Decoding
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
+from vla_policy.provenance import provenance
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.devices import pick_device
@@ -34,7 +35,6 @@ from vla_rl_trainer.evaluation import SPLIT, Evaluation, EvaluationConfig, Outco
 from vla_rl_trainer.evaluation_blocks import origin_section, strategy_table, success_table, video_grid
 from vla_rl_trainer.film import FilmStudio
 from vla_rl_trainer.progress import Progress
-from vla_rl_trainer.provenance import provenance
 from vla_rl_trainer.report import ReportData, Section, Video, write_report
 from vla_rl_trainer.run_folder import Run
 

@@ -17,10 +17,10 @@ from typing import Any
 from rich.console import Console
 
 from piper_twin.tasks import find_task
+from vla_policy.provenance import provenance
 from vla_rl_trainer import evaluate, import_bags, train_sft
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_at_least
-from vla_rl_trainer.provenance import provenance
 from vla_rl_trainer.robot_graph import run_graph
 from vla_rl_trainer.run_folder import Run
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from vla_policy.provenance import provenance
 from vla_rl_trainer.disk import write_atomically
-from vla_rl_trainer.provenance import provenance
 from vla_rl_trainer.report import Cell, Facts, Rate, ReportData, Section, Table, write_report
 from vla_rl_trainer.trials import COLUMNS, Trial, summarise
 

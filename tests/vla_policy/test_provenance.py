@@ -3,7 +3,7 @@ import subprocess
 import sys
 import types
 
-from vla_rl_trainer import provenance
+from vla_policy import provenance
 
 
 def git(folder, *arguments):

@@ -81,6 +81,34 @@ def test_a_chunk_stamped_by_the_other_clock_moves_the_robot(cell):
     wait_for(lambda: abs(cell.driver.read()[0] - ASIDE[0]) < 0.01)
 
 
+def test_a_ready_robot_goes_home_and_a_held_or_moving_one_does_not(cell):
+    cell.move()
+    assert "moving" in cell.robot.go_home().message
+    wait_for(lambda: abs(cell.driver.read()[0] - ASIDE[0]) < 0.01)
+    cell.robot.stop("the operator")
+    assert "held" in cell.robot.go_home().message
+    assert cell.robot.release().success
+    wait_for(lambda: cell.state is State.READY)
+    assert cell.robot.go_home().success
+    wait_for(lambda: cell.robot.homing() is not None)
+    assert cell.robot.homing().message == "at home"
+    np.testing.assert_allclose(cell.driver.read(), np.tile(HOME, 2), atol=0.02)
+
+
+def test_a_stop_ends_the_way_home(cell):
+    cell.move()
+    wait_for(lambda: abs(cell.driver.read()[0] - ASIDE[0]) < 0.01)
+    cell.robot.stop("the operator")
+    cell.robot.release()
+    wait_for(lambda: cell.state is State.READY)
+    assert cell.robot.go_home().success
+    assert cell.robot.homing() is None
+    cell.robot.stop("the operator")
+    answer = cell.robot.homing()
+    assert not answer.success
+    assert "held" in answer.message
+
+
 def test_stop_is_answered_by_the_loop_and_release_goes_on(cell):
     cell.move()
     answer = cell.robot.stop("the operator")

@@ -61,7 +61,8 @@ class Graph:
         self.node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_status, qos.EVENTS)
         self._chunks = self.node.create_publisher(JointTrajectory, topics.ACTION_CHUNK, qos.COMMAND)
         self.clients = {
-            name: self.node.create_client(Trigger, name) for name in (topics.ENABLE, topics.STOP, topics.RELEASE)
+            name: self.node.create_client(Trigger, name)
+            for name in (topics.ENABLE, topics.STOP, topics.RELEASE, topics.HOME)
         }
         assert all(client.wait_for_service(10.0) for client in self.clients.values())
         self.wait_for(lambda: self._chunks.get_subscription_count() and self.joints)
@@ -119,6 +120,16 @@ def test_enable_move_stop_release_and_move_on(graph):
     assert graph.call(topics.RELEASE).success
     graph.send(BOTH_HOME)
     graph.wait_for(lambda: abs(graph.measured()[0] - BOTH_HOME[0]) < 0.01)
+
+
+def test_home_is_answered_when_the_arms_are_there(graph):
+    assert "disabled" in graph.call(topics.HOME).message
+    graph.call(topics.ENABLE)
+    graph.send(rows=5)
+    graph.wait_for(lambda: abs(graph.measured()[0] - ASIDE[0]) < 0.2 and graph.status.get("state") == "ready")
+    answer = graph.call(topics.HOME)
+    assert answer.success, answer.message
+    np.testing.assert_allclose(graph.measured(), BOTH_HOME, atol=0.021)
 
 
 def test_joints_come_evenly_by_name_and_stamped_by_the_clock(graph):

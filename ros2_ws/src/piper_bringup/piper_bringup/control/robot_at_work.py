@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, TimeoutError
 
 from piper_bringup.control.faults import Fault
+from piper_bringup.control.homing import is_home, way_home
 from piper_bringup.control.loop import PERIOD, ControlLoop
 from piper_bringup.control.loop_thread import Clock, LoopThread
 from piper_bringup.control.stamps import Stamps
-from piper_bringup.control.states import Answer, Tick
+from piper_bringup.control.states import Answer, State, Tick
 from piper_bringup.control.status import RobotStatus, robot_status
 from piper_bringup.control.watchdog import Watchdog
 from piper_bringup.drivers.driver import Driver
 from vla_policy.types import ActionChunk
 
+HOMING_TIME = 2.0
+"""More than a way home itself takes, until it counts as failed [s]."""
 ANSWER_TIME = 0.1
 """Time the loop has to obey; a stop is then left to the driver alone [s]."""
 REST_TIME = 2.0
@@ -48,6 +52,7 @@ class RobotAtWork:
         """
         self.loop, self._driver, self._clock, self._stamps, self._on_tick = loop, driver, clock, stamps, on_tick
         self._tick: Tick | None = None
+        self._home_by = -math.inf
         self._thread = LoopThread(self._turn, PERIOD, clock, priority)
         self._watchdog = Watchdog(lambda: loop.heartbeat, self._on_silence, loop.config.stall_timeout, clock.now)
         self._thread.start()
@@ -79,6 +84,27 @@ class RobotAtWork:
             return request.result(ANSWER_TIME)
         request.cancel()
         return Answer(False, "the control loop does not answer; look at its jitter in the diagnostics")
+
+    def go_home(self) -> Answer:
+        """Set out for the posture that episodes start from, with open grippers; `homing` tells when it is there."""
+        tick, now = self._tick, self._clock.now()
+        if tick is None or tick.state is not State.READY or tick.command is None:
+            state = "not connected" if tick is None else tick.state.value
+            return Answer(False, f"the robot is {state}; it goes home when ready: stop the policy, release, enable")
+        chunk = way_home(tick.command, now)
+        self.loop.submit(chunk, now)
+        self._home_by = now + len(chunk.actions) * chunk.period + HOMING_TIME
+        return Answer(True, "on its way home")
+
+    def homing(self) -> Answer | None:
+        """How going home ended; None while it goes on."""
+        tick, now = self._tick, self._clock.now()
+        assert tick is not None, "go_home was answered first"
+        if tick.state in (State.READY, State.MOVING) and tick.command is not None and is_home(tick.measured):
+            return Answer(True, "at home")
+        if tick.state in (State.DISABLED, State.HELD):
+            return Answer(False, f"not home: the robot is {tick.state.value}: {tick.reason}")
+        return None if now < self._home_by else Answer(False, f"not home: {tick.reason or self.loop.last_refusal}")
 
     def stop(self, who: str) -> Answer:
         """Hold the robot, by the driver alone if the loop hangs."""

@@ -15,12 +15,14 @@ import gc
 import sys
 import types
 from collections.abc import Generator
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from rclpy.task import Future
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -51,12 +53,14 @@ class RobotNode(Node):
         self._robot = self._graph.robot
         self._reports = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENTS)
         self.create_subscription(JointTrajectory, topics.ACTION_CHUNK, self._on_chunk, qos.COMMAND)
-        # A group of its own: who waits for torque holds up nobody else.
+        # A group of its own: who waits for torque or a motion holds up nobody else.
         waiting_room = MutuallyExclusiveCallbackGroup()
         self.create_service(Trigger, topics.ENABLE, self._on_enable, callback_group=waiting_room)
+        self.create_service(Trigger, topics.HOME, self._on_home, callback_group=waiting_room)
         self.create_service(Trigger, topics.STOP, self._on_stop)
         self.create_service(Trigger, topics.RELEASE, self._on_release)
         self._num_chores = 0
+        self._homing: Any = None
         self.create_timer(_CHORE_PERIOD, self._on_chore, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_chunk(self, message: JointTrajectory) -> None:
@@ -71,6 +75,13 @@ class RobotNode(Node):
             await _later()
         return _filled(response, answer.result())
 
+    async def _on_home(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        answer = self._robot.go_home()
+        if not answer.success:
+            return _filled(response, answer)
+        self._homing = Future()
+        return _filled(response, await self._homing)
+
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return _filled(response, self._robot.stop(topics.STOP))
 
@@ -81,6 +92,8 @@ class RobotNode(Node):
         while self._robot.loop.events:
             self.get_logger().info(self._robot.loop.events.popleft())
         self._robot.compare_clocks()
+        if self._homing is not None and not self._homing.done() and (answer := self._robot.homing()) is not None:
+            self._homing.set_result(answer)
         self._num_chores += 1
         if self._num_chores % _CHORES_PER_REPORT == 0 and (told := self._robot.status()) is not None:
             (problem, note, values), stamp = told

@@ -38,6 +38,7 @@ _REQUESTS = {
     "Stop": topics.STOP,
     "Enable": topics.ENABLE,
     "Release": topics.RELEASE,
+    "Go home": topics.HOME,
     "Reset the world": topics.WORLD_RESET,
 }
 _LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "warning"}

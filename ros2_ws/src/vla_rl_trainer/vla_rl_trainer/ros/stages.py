@@ -104,11 +104,17 @@ class OperatorStage(_Stage):
                 self._words.put(word)
 
     def reset(self, planned: Planned) -> None:
-        """Wait until the operator has set the scene."""
-        self._say(f"{planned.task}, trial {planned.seed}: set the scene, step back, then press Enter")
-        while self._words.get() != "ready":
-            self._say("press Enter (or call /trial/ready) when the scene is set")
+        """Bring the arms home once the operator has stepped back, then wait until the scene is set."""
+        trial = f"{planned.task}, trial {planned.seed}"
+        self._wait(f"{trial}: take what the grippers hold, step back, then press Enter: the arms open and go home")
         self._ready_robot()
+        self._calls.require(topics.HOME)
+        self._wait(f"{trial}: set the scene, step back, then press Enter: the policy begins")
+
+    def _wait(self, prompt: str) -> None:
+        self._say(prompt)
+        while self._words.get() != "ready":
+            self._say("press Enter (or call /trial/ready)")
 
     def outcome(self, time_limit: float) -> tuple[bool, float, str]:
         """Wait for the operator's word, or until the time is up [s]."""

@@ -19,7 +19,7 @@ empty :=
 export PYTHONPATH := $(subst $(empty) ,:,$(strip $(foreach package,vla_policy piper_twin vla_rl_trainer piper_bringup,$(CURDIR)/ros2_ws/src/$(package))))$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test demo bench sim emulated record-demo fuzz-guard clean
+.PHONY: help install format check test demo bench bench-ros sim emulated record-demo fuzz-guard clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -46,6 +46,9 @@ demo: install ## train a policy by GRPO on the twin, report in runs/demo/report.
 
 bench: install ## measure simulation, policy and learner, figures in runs/bench/summary.json
 	$(PYTHON) -m vla_rl_trainer.bench --out runs/bench $(ARGS)
+
+bench-ros: install ## measure the robot's ROS graph: jitter, overhead, recorder; runs/bench-ros/summary.json
+	$(PYTHON) -m piper_bringup.ros.bench --out runs/bench-ros $(ARGS)
 
 sim: install ## the twin in the robot's ROS graph, with a page on http://127.0.0.1:8080
 	$(PYTHON) -m piper_bringup.start sim autostart:=true $(ARGS)

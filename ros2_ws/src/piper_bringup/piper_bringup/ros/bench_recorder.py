@@ -80,7 +80,7 @@ class Source(Node):
         }
         self._cameras: dict[str, tuple[Any, list[Any]]] = {}
         for camera in DUAL_PIPER.camera_names:
-            frames = [_picture(seed) for seed in range(4)]
+            frames = [picture(seed) for seed in range(4)]
             if published == "jpeg":
                 publisher = self.create_publisher(CompressedImage, topics.compressed(camera), qos.STREAM)
                 messages = [convert.jpeg_message(frame, camera, 0.0) for frame in frames]
@@ -133,7 +133,7 @@ class Source(Node):
         self.queue_peak = max([self.queue_peak, *(float(pair.value) for pair in told if pair.key == "queue_peak_mb")])
 
 
-def _picture(seed: int) -> np.ndarray:
+def picture(seed: int) -> np.ndarray:
     """A smooth picture with the noise of a webcam: JPEG makes about 70 KB of it."""
     rng = np.random.default_rng(seed)
     smooth = np.add.outer(np.arange(HEIGHT), np.arange(WIDTH))[..., None] // 5

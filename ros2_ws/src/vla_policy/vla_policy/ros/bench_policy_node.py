@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,15 +141,15 @@ def measure(config: BenchConfig) -> dict[str, Any]:
         node.wait()
     figures: dict[str, Any] = {"chunks": len(source.transport), "seconds": config.seconds, "device": config.device}
     for part in ("observe", "inference", "publish", "overhead"):
-        figures |= _figures(part, _new(source.told, before, f"{part}_histogram_ms"))
-    figures |= _figures("transport", Counter(round(1e3 * duration, 2) for duration in source.transport))
+        figures |= quantiles(part, counted_since(source.told, before, f"{part}_histogram_ms"))
+    figures |= quantiles("transport", Counter(round(1e3 * duration, 2) for duration in source.transport))
     # Both at their worst hundredth at once: more than the true 99th percentile, never less.
     total = round(figures["overhead_p99_ms"] + figures["transport_p99_ms"], 2)
     return figures | {"total_p99_ms": total, "passed": total <= FLOOR}
 
 
-def _new(now: dict[str, str], before: dict[str, str], key: str) -> Counter[float]:
-    """Durations [ms] and how often they were counted since `before`."""
+def counted_since(now: Mapping[str, str], before: Mapping[str, str], key: str) -> Counter[float]:
+    """Durations [ms] of a histogram in the policy's diagnostics, and how often they were counted since `before`."""
     counts = Counter({float(edge): int(count) for edge, count in _pairs(now[key])})
     counts.subtract({float(edge): int(count) for edge, count in _pairs(before[key])})
     return +counts
@@ -158,8 +159,15 @@ def _pairs(histogram: str) -> list[list[str]]:
     return [pair.split(":") for pair in histogram.split()]
 
 
-def _figures(part: str, counts: Counter[float]) -> dict[str, float]:
+def quantiles(part: str, counts: Counter[float]) -> dict[str, float]:
+    """Figures of what was counted, by name.
+
+    Raises:
+        VlaError: nothing was.
+    """
     durations = sorted(counts.elements())
+    if not durations:
+        raise VlaError("no chunk was answered in that time; measure for longer")
     shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
     return {f"{part}_{name}_ms": float(np.quantile(durations, share)) for name, share in shares.items()}
 

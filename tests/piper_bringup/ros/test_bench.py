@@ -1,0 +1,64 @@
+"""What `make bench-ros` writes; the figures themselves are no matter of tests."""
+
+import json
+
+import pytest
+
+from piper_bringup.ros import bench, bench_jitter, bench_recorder
+from piper_bringup.ros.bench import BenchConfig, main
+from piper_bringup.ros.bench_jitter import JitterConfig
+from vla_policy.errors import VlaError
+from vla_policy.ros import bench_policy_node
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Figures in place of measurements; a test may change them."""
+    found = {
+        "piper": {"jitter_p99_ms": 0.5, "jitter_p999_ms": 1.5},
+        "twin": {"jitter_p99_ms": 9.0, "jitter_p999_ms": 9.5},
+        "overhead": {"total_p99_ms": 7.0},
+        "recorder": {"lost": 0},
+    }
+    monkeypatch.setattr(bench_jitter, "measure", lambda config: found[config.driver])
+    monkeypatch.setattr(bench_policy_node, "measure", lambda config: found["overhead"])
+    monkeypatch.setattr(bench_recorder, "measure", lambda config, folder: found["recorder"])
+    return found
+
+
+def test_the_summary_has_the_figures_on_top_and_how_they_were_measured(ros_domain, measured, tmp_path):
+    assert main(BenchConfig(out=tmp_path, seconds=3.0, checkpoint=tmp_path)) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert {name: summary[name] for name in bench.LIMITS} == {
+        "jitter_p99_ms": 0.5, "jitter_p999_ms": 1.5, "overhead_p99_ms": 7.0, "recorder_lost": 0,
+    }  # fmt: skip
+    assert summary["jitter"]["twin"]["jitter_p99_ms"] == 9.0
+    assert summary["passed"] and summary["seconds"] == 3.0
+    assert {"command", "commit", "hardware"} <= summary.keys()
+
+
+def test_a_limit_that_is_missed_is_told(ros_domain, measured, tmp_path, capsys):
+    measured["overhead"]["total_p99_ms"] = 12.5
+    assert main(BenchConfig(out=tmp_path, checkpoint=tmp_path, parts=("overhead",))) == 1
+    assert "overhead_p99_ms is 12.5, the limit is 10.0" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert not summary["passed"] and "jitter" not in summary
+
+
+def test_a_measurement_of_nothing_is_refused():
+    with pytest.raises(VlaError, match="at least one part"):
+        BenchConfig(parts=())
+
+
+def test_jitter_is_measured_while_a_policy_moves_emulated_arms(ros_domain, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench_jitter, "_SETTLING", 0.0)
+    monkeypatch.setattr(bench_recorder, "HEIGHT", 120)
+    monkeypatch.setattr(bench_recorder, "WIDTH", 160)
+    bench_jitter.main(JitterConfig(checkpoint="hold", seconds=2.0, log=tmp_path / "log", out=tmp_path / "figures.json"))
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["ticks"] > 100 and figures["chunks"] > 0
+    assert 0.0 <= figures["jitter_p99_ms"] <= figures["jitter_p999_ms"] <= figures["jitter_max_ms"]
+    assert {"bus_gap_p99_ms", "policy_overhead_p99_ms", "realtime", "overruns"} <= figures.keys()
+    assert "[robot" in (tmp_path / "log").read_text()

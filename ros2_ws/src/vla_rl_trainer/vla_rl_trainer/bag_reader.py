@@ -185,7 +185,7 @@ class BagReader:
         zero = min((int(pairs[:, column].min()) for pairs in arrays.values() if len(pairs)), default=0)
         for name, pairs in arrays.items():
             self._order[name] = np.argsort(pairs[:, column], kind="stable")
-            self.times[name] = (pairs[self._order[name], column] - zero) * 1e-9
+            self.times[name] = (pairs[self._order[name], column] - zero).astype(np.float64) * 1e-9
 
     def _in_order(self, topic: str, message: Any) -> npt.NDArray[np.float32]:
         names, robot = list(message.name), self._embodiment

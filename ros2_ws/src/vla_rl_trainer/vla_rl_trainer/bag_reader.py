@@ -18,12 +18,13 @@ from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 
 from vla_policy import topics
+from vla_policy.camera_image import fit_image
 from vla_policy.embodiment import Camera, Embodiment
 from vla_policy.episode_info import EpisodeInfo
 from vla_policy.errors import VlaError
 from vla_policy.types import Image
 from vla_rl_trainer.alignment import Indices, Times
-from vla_rl_trainer.dataset.images import decode_image, square_images
+from vla_rl_trainer.dataset.images import decode_image
 
 JOINTS = (topics.JOINT_STATES, topics.JOINT_COMMANDS)
 
@@ -211,15 +212,11 @@ class BagReader:
 
 
 def _fitted(image: Image, camera: Camera, owner: str) -> Image:
-    """The middle square of the image at the camera's size, as a policy sees it."""
-    if image.shape[:2] == (camera.height, camera.width):
-        return image
-    if camera.height != camera.width:
-        raise VlaError(
-            f"{owner} has images of {image.shape[0]} x {image.shape[1]} px, the robot's are {camera.height} x "
-            f"{camera.width}: only squares can be cut"
-        )
-    return square_images(image[None], camera.height)[0]
+    """The image as the running robot's policy sees it."""
+    try:
+        return fit_image(image, camera)
+    except VlaError as error:
+        raise VlaError(f"{owner}: {error}") from error
 
 
 def _header_stamp(data: bytes) -> int:

@@ -289,6 +289,23 @@ def test_a_loop_that_hangs_leaves_the_arms_holding(cell):
     assert cell.counts(cell.left)["targets"] - before > 50, "the newest command is sent again and again"
 
 
+def test_a_new_driver_can_enable_arms_that_have_torque_however_late(cell, monkeypatch):
+    cell.ready()
+    cell.robot.close()
+    cell.robot = None
+    monkeypatch.setattr("piper_bringup.drivers.piper_arm.QUERY_PERIOD", 0.05)
+    monkeypatch.setattr("piper_bringup.drivers.piper_checks.ANSWERED", 0.5)
+    bus = BusConfig(left_channel=cell.left, right_channel=cell.right, bustype="piper_loopback")
+    cell.driver = PiperDriver(bus, ArmSettings(crash_level=3), speed=100)
+    wait_for(cell.driver.enabled)
+    time.sleep(1.0)
+    assert cell.driver.checks() == []
+    cell.begin()
+    wait_for(lambda: cell.ticks)
+    assert cell.robot.enable().result(10.0).success
+    wait_for(lambda: cell.driver.report(time.monotonic())["left_crash_levels"] == (3,) * 6)
+
+
 def test_after_the_end_the_arms_keep_torque_and_a_new_driver_finds_them_so(cell):
     cell.moving()
     cell.robot.close()

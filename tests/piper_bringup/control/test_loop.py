@@ -463,6 +463,22 @@ def test_a_loop_that_did_not_run_for_a_while_holds_the_robot(rig):
     assert rig.tick.state is State.HELD
 
 
+def test_a_loop_that_stood_still_is_named_before_what_nobody_listened_to_meanwhile(rig):
+    moving(rig)
+    rig.driver.injected = [Fault("bus_silent", "left arm")]
+    rig.now += 0.3
+    assert rig.run().reason.startswith("loop_stalled")
+
+
+def test_arms_that_have_torque_already_hear_of_a_wish_for_it():
+    rig = Rig()
+    rig.driver.enable()
+    wishes = []
+    rig.driver.enable = lambda: wishes.append(rig.now)
+    rig.enable()
+    assert wishes
+
+
 def test_late_ticks_make_the_robot_slower_never_faster(rig):
     rig.send(shifted(0, 1.0), rows=100)
     for _ in range(40):

@@ -140,7 +140,8 @@ class ControlLoop(Inbox):
         if self._state in (State.READY, State.MOVING):
             late = now - self.heartbeat
             if late > self.config.stall_timeout:
-                faults = [*faults, Fault("loop_stalled", f"for {late:.2f} s")]
+                # First: of what the arms say meanwhile nothing was heard, either.
+                faults = [Fault("loop_stalled", f"for {late:.2f} s"), *faults]
             astray = self._following.astray(measured, self._stream.command, self._stream.velocity, now)
             faults = faults if astray is None else [*faults, astray]
         if self._state is State.DISABLED:
@@ -197,6 +198,7 @@ class ControlLoop(Inbox):
         assert self._enabling is not None
         deadline, answer = self._enabling
         if self._driver.enabled():
+            self._driver.enable()  # tells settings to arms that had torque before, too
             self._enabling = None
             self._is_checked = True
             self._become_ready(now, "")

@@ -137,7 +137,8 @@ class PiperArm:
         return found
 
     def checks(self, now: float) -> list[str]:
-        """What speaks against enabling."""
+        """What speaks against enabling; settings are asked for again from now on, until there is a wish for torque."""
+        self._wished = -np.inf
         return problems(self.name, self.feedback, MAX_JOINT_VELOCITY * self._max_speed / 100.0, now)
 
     def report(self, now: float) -> dict[str, object]:
@@ -183,7 +184,8 @@ class PiperArm:
                 self._ask_torque(now)
             if now - self._asked_settings > QUERY_PERIOD:
                 self._asked_settings = now
-                if not self.enabled():
+                # Arms may have torque from an earlier process, and are checked before they are enabled all the same.
+                if self._wished == -np.inf or not self.enabled():
                     self._ask_settings()
 
     def _send_joints(self, millidegrees: list[int]) -> None:

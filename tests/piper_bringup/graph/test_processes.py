@@ -90,6 +90,19 @@ def test_the_robot_ends_last():
     assert [line for line in output.getvalue().splitlines() if "end" in line] == ["[policy] end", "[robot ] end"]
 
 
+def test_one_process_can_die_and_be_started_again():
+    output = io.StringIO()
+    with running([script(FOR_EVER, "robot"), script(FOR_EVER, "policy")], output) as all_:
+        wait_for(output, "up", 2)
+        other = all_._running[0]
+        all_.kill("policy")
+        assert all_.wait() == signal.SIGKILL
+        all_.start_again("policy")
+        wait_for(output, "[policy] up", 2)
+        assert all_._running[0] is other
+        assert [process.poll() for process in all_._running] == [None, None]
+
+
 @pytest.mark.parametrize("uses_terminal", [True, False])
 def test_only_what_reads_keys_hears_ctrl_c_of_the_terminal(uses_terminal):
     output = io.StringIO()

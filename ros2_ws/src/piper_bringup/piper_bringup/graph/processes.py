@@ -72,6 +72,24 @@ class Processes:
                 return max((abs(code) for _, code in ended), default=0)
             time.sleep(_POLL)
 
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to one process, as whatever is wrong with it would."""
+        self._running[self._place(name)].send_signal(number)
+
+    def kill(self, name: str) -> None:
+        """Let one process die at once, and wait for that."""
+        self.send(name, signal.SIGKILL)
+        self._running[self._place(name)].wait()
+
+    def start_again(self, name: str) -> None:
+        """Start one process that has ended."""
+        place = self._place(name)
+        self._running[place] = self._start(self._specs[place])
+        self._readers.append(self._read(self._specs[place], self._running[place]))
+
+    def _place(self, name: str) -> int:
+        return [spec.name for spec in self._specs].index(name)
+
     def stop(self) -> None:
         """End what still runs, politely first; the first process of the list ends last: it is the robot."""
         for process in reversed(self._running):

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.parameter import Parameter
 
 from piper_bringup.can.bus import INTERFACE
 from piper_bringup.emulator.arm import Arm
@@ -22,7 +25,7 @@ from piper_bringup.emulator.server import Emulator
 from piper_bringup.emulator.settings import ArmSettings
 from piper_bringup.emulator.world_plant import plants_of
 from piper_bringup.ros.world_node import WorldNode
-from piper_twin.robot import ARMS
+from piper_twin.robot import ARMS, DUAL_PIPER
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
 
@@ -58,6 +61,9 @@ class EmulatorNode(WorldNode):
         self.emulator = Emulator(arms, config.bustype)
         self._control = ControlServer(self.emulator, config.control_port)
         self.placing = self._placing
+        lost = ParameterDescriptor(description=f"Cameras that send nothing, of {', '.join(DUAL_PIPER.camera_names)}.")
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.declare_parameter("lost_cameras", [""], lost)
         self.get_logger().info(f"emulating {', '.join(arms)}; faults to {HOST}:{self._control.port}")
 
     @contextlib.contextmanager
@@ -66,6 +72,15 @@ class EmulatorNode(WorldNode):
         self.emulator.power_cycle()
         with self.emulator.placing():
             yield
+
+    def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        for change in changes:
+            if change.name == "lost_cameras":
+                lost = frozenset(change.value or ()) - {""}
+                if unknown := lost - set(DUAL_PIPER.camera_names):
+                    return SetParametersResult(successful=False, reason=f"there is no camera {', '.join(unknown)}")
+                self._outlet.lost = lost
+        return SetParametersResult(successful=True)
 
     def destroy_node(self) -> None:
         """Switch the arms off first."""

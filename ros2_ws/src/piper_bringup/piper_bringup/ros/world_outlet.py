@@ -27,6 +27,8 @@ class WorldOutlet:
     def __init__(self, node: Node, world: LiveWorld) -> None:
         """Offer the topics."""
         self._world = world
+        self.lost: frozenset[str] = frozenset()
+        """Cameras that send nothing."""
         self._one_at_a_time = threading.Lock()
         self._cameras = {camera.name: CameraOutlet(node, camera) for camera in DUAL_PIPER.cameras}
         self._objects = node.create_publisher(MultiDOFJointState, topics.WORLD_OBJECTS, qos.STREAM)
@@ -43,7 +45,8 @@ class WorldOutlet:
         """Send what the cameras see now, at `stamp` [s], and where the objects are."""
         with self._one_at_a_time:
             for name, image in self._world.images().items():
-                self._cameras[name].publish(image, stamp)
+                if name not in self.lost:
+                    self._cameras[name].publish(image, stamp)
             if self._objects.get_subscription_count():
                 self._objects.publish(self._objects_message(stamp))
 

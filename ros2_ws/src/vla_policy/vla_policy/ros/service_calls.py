@@ -24,9 +24,9 @@ discovered yet is lost (rmw_fastrtps waits 0.1 s for it)."""
 class ServiceCalls:
     """Services by name; the node is spun by another thread."""
 
-    def __init__(self, node: Node) -> None:
-        """Call through `node`."""
-        self._node = node
+    def __init__(self, node: Node, patience: float = PATIENCE) -> None:
+        """Call through `node`; wait for at most `patience` [s], twice: for the service and for its answer."""
+        self._node, self._patience = node, patience
         self._clients: dict[str, Any] = {}
 
     def trigger(self, name: str) -> tuple[bool, str]:
@@ -74,7 +74,7 @@ class ServiceCalls:
             VlaError: nobody offers it, or no answer comes.
         """
         client = self._clients.get(name) or self._node.create_client(kind, name)
-        if not client.wait_for_service(PATIENCE):
+        if not client.wait_for_service(self._patience):
             raise VlaError(f"nobody offers {name}; start the robot side first (ros2 launch piper_bringup ...)")
         if name not in self._clients:
             self._clients[name] = client
@@ -82,6 +82,6 @@ class ServiceCalls:
         answered = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: answered.set())
-        if not answered.wait(PATIENCE):
-            raise VlaError(f"{name} gave no answer in {PATIENCE:.0f} s; look at the output of its node")
+        if not answered.wait(self._patience):
+            raise VlaError(f"{name} gave no answer in {self._patience:.0f} s; look at the output of its node")
         return future.result()

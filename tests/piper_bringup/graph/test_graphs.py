@@ -79,6 +79,13 @@ def test_the_policy_is_held_against_the_robot_it_drives():
     assert Embodiment.from_json(Path(str(spec.parameters["embodiment"])).read_text()) == DUAL_PIPER
 
 
+def test_leaders_may_be_on_another_kind_of_bus_than_the_arms():
+    arguments = TeleopRecordArguments(source="leader", leader_left_can="a", leader_interface="piper_loopback")
+    parameters = by_name(GRAPHS["teleop_record"].nodes(arguments))["teleop"].parameters
+    assert parameters["left_channel"] == "a"
+    assert parameters["leader_interface"] == "piper_loopback"
+
+
 def test_only_what_reads_keys_gets_the_terminal():
     for source, expected in (("keyboard", {"teleop"}), ("leader", set())):
         specs = GRAPHS["teleop_record"].nodes(TeleopRecordArguments(source=source))

@@ -89,6 +89,8 @@ class TeleopRecordArguments(RealArguments):
     """CAN interface of the left leader."""
     leader_right_can: str = "can_leader_right"
     """CAN interface of the right leader."""
+    leader_interface: str = "socketcan"
+    """python-can interface of both leaders; piper_loopback for emulated ones (python -m piper_bringup.emulator)."""
     bag_dir: str = "bags"
     """Folder for recorded episodes."""
     num_episodes: int = 0
@@ -133,7 +135,7 @@ def teleop_record(arguments: TeleopRecordArguments) -> list[NodeSpec]:
     """A person, or the task's expert, moves the arms; every episode becomes a bag."""
     parameters: dict[str, Value] = {"source": arguments.source}
     if arguments.source == "leader":
-        parameters |= _channels(arguments, "leader_{}_can")
+        parameters |= _channels(arguments, "leader_{}_can") | {"leader_interface": arguments.leader_interface}
     teleop = NodeSpec(
         module="piper_bringup.ros.teleop_node",
         name="teleop",

@@ -234,6 +234,14 @@ def test_what_is_wrong_with_an_arm_forbids_enabling_and_says_what_to_do(tmp_path
         emulator.close()
 
 
+def test_a_firmware_that_was_updated_meanwhile_is_heard_of(cell, monkeypatch):
+    monkeypatch.setattr("piper_bringup.drivers.piper_arm.QUERY_PERIOD", 0.05)
+    cell.emulator.inject(arm_faults.WrongFirmware(software="S-V1.4-9"), cell.left)
+    wait_for(lambda: any("S-V1.4-9 is older" in problem for problem in cell.driver.checks()))
+    cell.emulator.clear(channel=cell.left)
+    wait_for(lambda: cell.driver.checks() == [])
+
+
 def test_an_arm_that_refuses_torque_is_given_up(make):
     cell = make().begin()
     cell.emulator.inject(arm_faults.EnableRefused(), cell.left)

@@ -218,9 +218,8 @@ class PiperArm:
     def _ask_settings(self) -> None:
         self._bus.sdk.SearchAllMotorMaxAngleSpd()
         self._bus.sdk.ArmParamEnquiryAndConfig(ASK_STROKE)
-        if self.feedback.software is None:
-            self.feedback.forget_firmware()
-            self._bus.sdk.SearchPiperFirmwareVersion()
+        self.feedback.forget_firmware()
+        self._bus.sdk.SearchPiperFirmwareVersion()
 
     # The keeper's thread
 

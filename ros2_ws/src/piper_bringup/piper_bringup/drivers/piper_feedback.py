@@ -6,16 +6,18 @@ says nothing for 0.4 s of silence. So the frames themselves are kept, each with 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from piper_bringup.can import protocol
 from piper_bringup.can.commands import CRASH_LEVELS, LIMITS, STROKE, Limits, Stroke
-from piper_bringup.can.firmware import FIRMWARE, software_version
+from piper_bringup.can.firmware import FIRMWARE, software_version, version_numbers
 from piper_bringup.can.protocol import GripperState, MotorSlow, Status
 from piper_bringup.control.faults import Fault
 from piper_bringup.control.states import Array
+from vla_policy.errors import VlaError
 
 LATE, LOST = 0.05, 0.2
 """Ages of a message from which it is late, and lost [s]."""
@@ -59,6 +61,7 @@ class Feedback:
         self._frames: dict[int, tuple[float, bytes]] = {}
         self._replies: dict[tuple[int, int], tuple[float, bytes]] = {}
         self._firmware: list[bytes] = []
+        self._software: str | None = None
         self._judged: dict[int, tuple[bytes, list[Fault]]] = {}
         self._newest = now
 
@@ -70,6 +73,9 @@ class Feedback:
             self._replies[id, data[0] if id == LIMITS else 0] = now, data
         elif id == FIRMWARE:
             self._firmware = [*self._firmware[-20:], data]
+            told = software_version(self._firmware)
+            with contextlib.suppress(VlaError):  # the answer has come in part so far
+                self._software = told if told and version_numbers(told) else self._software
         elif id not in _LEADER_FRAMES:
             return
         self._newest = now
@@ -118,11 +124,11 @@ class Feedback:
 
     @property
     def software(self) -> str | None:
-        """Version of the firmware, once it has been told."""
-        return software_version(self._firmware)
+        """Version of the firmware, as it was told last."""
+        return self._software or software_version(self._firmware)
 
     def forget_firmware(self) -> None:
-        """Before asking for it again."""
+        """Before asking for it again; what was told stays until the answer has come."""
         self._firmware = []
 
     def limits(self, since: float) -> dict[int, Limits]:

@@ -104,6 +104,11 @@ def test_an_arm_that_sinks_by_itself_may_leave_its_target_and_one_without_power_
     assert record(Expectation(named=COLLISION.named, keeps_torque=False), samples=samples(has_torque=False)).held
 
 
+def test_of_a_long_message_the_part_that_names_the_fault_is_kept():
+    told = dataclasses.replace(HELD, text="feedback_lost: left arm, status; wait; collision: left arm: collision; look")
+    assert record(told=[told]).diagnostic == "collision: left arm: collision"
+
+
 def test_a_robot_that_died_is_not_asked_how_it_is():
     died = Expectation(named=("no joint states",), by="policy", state=None)
     told = [Told(1.5, "policy", "no joint states for 0.4 s", is_complaint=True)]
@@ -167,7 +172,7 @@ def test_the_processes_are_those_of_the_real_graph(tmp_path):
         for spec, other in zip(ours, usual, strict=True)
     }
     assert more == {
-        "robot": set(),
+        "robot": {"speed_percent"},
         "emulator": {"control_port"},
         "policy": {"checkpoint", "autostart", "wait_for_chunk"},
     }

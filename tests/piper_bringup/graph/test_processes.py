@@ -45,6 +45,7 @@ def test_every_line_is_marked_with_its_node():
     with running(
         [script("print('hello')", "robot"), script("print('hi')", "policy", is_essential=False)], output
     ) as all_:
+        wait_for(output, "hi\n")
         assert all_.wait() == 0
     assert sorted(output.getvalue().splitlines()) == ["[policy] hi", "[robot ] hello"]
 

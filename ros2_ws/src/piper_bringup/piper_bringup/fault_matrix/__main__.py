@@ -114,8 +114,7 @@ def table(records: Sequence[Record]) -> Table:
     for record in records:
         seconds = "-" if record.seconds_to_hold is None else f"{record.seconds_to_hold:.2f}"
         gone = "-" if record.drift is None else f"{1000.0 * record.drift:.1f}"
-        diagnostic = record.diagnostic.partition(";")[0]
-        row = (record.name, record.state, diagnostic, seconds, gone, record.how)
+        row = (record.name, record.state, record.diagnostic, seconds, gone, record.how)
         found.add_row(*row, style=None if record.is_good else "red")
     return found
 

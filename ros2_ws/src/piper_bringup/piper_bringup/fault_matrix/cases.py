@@ -19,6 +19,8 @@ FROZEN = 1.0
 """How long a process stands still [s]."""
 CLOCK_STEP = 5.0
 """How far the clock jumps [s]."""
+SETTLE = 0.3
+"""Of a clock [s]."""
 _PATIENCE = 10.0
 
 
@@ -75,6 +77,12 @@ def _freeze(stage: Stage, _: str) -> None:
     stage.send("robot", signal.SIGSTOP)
     time.sleep(FROZEN)
     stage.send("robot", signal.SIGCONT)
+
+
+def _set_clock_right(stage: Stage, _: str) -> None:
+    """And let it settle: it jumps once more."""
+    stage.operator.set_clock_right("robot")
+    time.sleep(SETTLE)
 
 
 def _stop(stage: Stage, _: str) -> None:
@@ -206,7 +214,7 @@ def _graph_cases() -> list[Case]:
             happens=lambda stage, _: stage.operator.set_clock_wrong("robot", offset),
             expected=Expectation(named=("clock_jump",)),
             remedy="clock set right",
-            remedied=lambda stage, _: stage.operator.set_clock_right("robot"),
+            remedied=_set_clock_right,
             in_arm=False,
         )
 

@@ -120,6 +120,11 @@ def refusing(expected: Expectation, evidence: Evidence) -> list[str]:
     return []
 
 
+def _sentence(text: str, expected: Expectation) -> str:
+    """What names the fault, out of all that was told."""
+    return next(part for part in text.split("; ") if any(word in part for word in expected.named))
+
+
 def judged(name: str, arm: str, expected: Expectation, evidence: Evidence) -> Record:
     """The row of one fault."""
     since = at_rest_since(evidence.samples)
@@ -138,7 +143,7 @@ def judged(name: str, arm: str, expected: Expectation, evidence: Evidence) -> Re
         name=name,
         arm=arm,
         state=state_of(evidence.told) or "silent",
-        diagnostic=named.text if named else last,
+        diagnostic=_sentence(named.text, expected) if named else last,
         held=not not_held,
         named=named is not None and not not_refused,
         recovered=evidence.moved_on,

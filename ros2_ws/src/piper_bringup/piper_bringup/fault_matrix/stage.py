@@ -33,6 +33,8 @@ AMPLITUDE, WAVE = 0.15, 5.0
 """Of the wave [rad], and its period [s]; every joint is ahead of the one before, so that some joint always moves."""
 LENGTH = 3600.0
 """Of the recording [s]."""
+SPEED = 30
+"""Of the joints' largest speed, as for real arms [%]: after a release the wave is elsewhere, and is caught up with."""
 SAMPLE_PERIOD = 0.02
 REMEMBERED = 60.0
 """How far back the arms are known [s]."""
@@ -67,6 +69,10 @@ class Operator(Protocol):
         """Let the node go by the computer's clock again."""
         ...
 
+    def close(self) -> None:
+        """Leave the graph."""
+        ...
+
 
 def wave(file: Path) -> None:
     """Save joint targets for `checkpoint:=replay:FILE`, one row a control period."""
@@ -80,7 +86,8 @@ def wave(file: Path) -> None:
 
 def specs(recording: Path, control_port: int) -> list[NodeSpec]:
     """The list of the real graph with emulated arms; two parameters more: a port for faults, and no waiting."""
-    arguments = RealArguments(emulate=True, checkpoint=f"replay:{recording}", autostart=True)
+    checkpoint = f"replay:{recording}"
+    arguments = RealArguments(emulate=True, checkpoint=checkpoint, autostart=True, speed_percent=SPEED)
     more: dict[str, dict[str, Value]] = {
         "emulator": {"control_port": control_port},
         "policy": {"wait_for_chunk": False},
@@ -158,6 +165,7 @@ class Stage:
         self._processes.stop()
         if self._looking is not None:
             self._looking.join(5.0)
+        self.operator.close()
 
     # What is seen
 

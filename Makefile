@@ -19,7 +19,7 @@ empty :=
 export PYTHONPATH := $(subst $(empty) ,:,$(strip $(foreach package,vla_policy piper_twin vla_rl_trainer piper_bringup,$(CURDIR)/ros2_ws/src/$(package))))$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test demo bench bench-ros sim emulated record-demo fuzz-guard clean
+.PHONY: help install format check test demo bench bench-ros sim emulated record-demo fuzz-guard fault-matrix clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -61,6 +61,9 @@ record-demo: install ## record the expert through ROS, import, fine-tune, evalua
 
 fuzz-guard: install ## a million chunks against the guard, figures in runs/fuzz-guard/summary.json
 	$(PYTHON) -m piper_bringup.fuzz --out runs/fuzz-guard $(ARGS)
+
+fault-matrix: install ## every fault on emulated arms while they move, figures in runs/fault-matrix/summary.json
+	$(PYTHON) -m piper_bringup.fault_matrix --out runs/fault-matrix $(ARGS)
 
 clean: ## remove the environment, build products and caches; runs/ stays
 	@if [ -e "$(VENV)/.vla-piper" ]; then rm -rf "$(VENV)"; fi

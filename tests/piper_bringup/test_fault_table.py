@@ -13,7 +13,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "hardware.md"
 
 def test_the_hardware_page_is_up_to_date():
     page = PAGE.read_text(encoding="utf-8")
-    assert with_table(page) == page, "run: python -m piper_bringup.fault_table docs/hardware.md"
+    assert with_table(page, fault_table(), "faults") == page, (
+        "run: python -m piper_bringup.fault_table docs/hardware.md"
+    )
 
 
 def test_every_fault_is_a_row():
@@ -22,4 +24,4 @@ def test_every_fault_is_a_row():
 
 def test_a_page_without_marks_is_refused():
     with pytest.raises(VlaError, match="put both back"):
-        with_table("<!-- faults --> and nothing more")
+        with_table("<!-- faults --> and nothing more", "", "faults")

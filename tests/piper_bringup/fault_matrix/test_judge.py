@@ -12,6 +12,7 @@ from piper_bringup.fault_matrix.__main__ import MatrixConfig, summarize, table
 from piper_bringup.fault_matrix.cases import cases
 from piper_bringup.fault_matrix.evidence import Evidence, Sample, Told, at_rest_since, drift, is_moving, sample_of
 from piper_bringup.fault_matrix.judge import Expectation, judged
+from piper_bringup.fault_matrix.page import matrix_table
 from piper_bringup.fault_matrix.stage import AMPLITUDE, specs, wave
 from piper_bringup.graph.graphs import RealArguments, real
 from piper_twin.robot import ARMS, CONTROL_PERIOD, DUAL_PIPER, HOME
@@ -202,3 +203,11 @@ def test_the_summary_counts_and_keeps_every_record():
     assert summary["failed"] == ["collision"]
     assert len(summary["records"]) == 2
     assert table([good, bad]).row_count == 2
+
+
+def test_the_page_has_a_row_for_each_record():
+    measured = {"hardware": "2 cores", "commit": "1234567", "date": "today"}
+    rows = matrix_table(summarize([record(), record(samples=samples(moves_until=2.0))]) | measured).splitlines()
+    assert rows[0].startswith("**2 faults, 1 held, 2 named, 2 recovered; 0 disables, 0 resets, 0 falls.** 2 cores")
+    assert rows[-2].startswith("| collision | held | collision: left arm: collision | 0.2")
+    assert rows[-1].startswith("| collision | held | collision: left arm: collision |  |  | put right, release |")

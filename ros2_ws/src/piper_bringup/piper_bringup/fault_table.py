@@ -8,8 +8,6 @@ from pathlib import Path
 from piper_bringup.control.faults import FAULTS
 from vla_policy.errors import VlaError
 
-_BEGIN, _END = "<!-- faults -->", "<!-- /faults -->"
-
 
 def fault_table() -> str:
     """One row a fault."""
@@ -18,19 +16,20 @@ def fault_table() -> str:
     return "\n".join(rows)
 
 
-def with_table(page: str) -> str:
-    """The page with the table between its two marks.
+def with_table(page: str, table: str, mark: str) -> str:
+    """The page with a table between its two marks, such as <!-- faults --> and <!-- /faults -->.
 
     Raises:
         VlaError: a mark is missing.
     """
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise VlaError(f"the page lacks {_BEGIN} or {_END}; put both back where the table shall stand")
-    return f"{before}{begin}\n{fault_table()}\n{end}{after}"
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    before, found, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise VlaError(f"the page lacks {begin} or {end}; put both back where the table shall stand")
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    file.write_text(with_table(file.read_text(encoding="utf-8")), encoding="utf-8")
+    file.write_text(with_table(file.read_text(encoding="utf-8"), fault_table(), "faults"), encoding="utf-8")

@@ -43,11 +43,11 @@ class Station:
 
     def exchange(self, now: float) -> None:
         """Hear, move and send at `now` [s], monotonic."""
-        to_monotonic = now - time.time()
+        to_monotonic = time.monotonic() - time.time()  # not from `now`: this thread may have been kept waiting since
         while message := self._bus.recv(0):
             if message.is_rx and not message.is_error_frame:
-                sent = min(now, message.timestamp + to_monotonic)
-                self.arm.receive(Frame(message.arbitration_id, bytes(message.data)), sent)
+                frame = Frame(message.arbitration_id, bytes(message.data))
+                self.arm.receive(frame, message.timestamp + to_monotonic)
         self.arm.step(now)
         self._follow_bus_off()
         self._send(self.arm.feedback(now))

@@ -53,7 +53,9 @@ def hardware() -> str:
 def command_line() -> str:
     """The command that started this process, ready to be pasted into a shell."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["python", "-m", module.name] if module is not None else [Path(sys.argv[0]).name]
+    program = (
+        ["python", "-m", module.name.removesuffix(".__main__")] if module is not None else [Path(sys.argv[0]).name]
+    )
     return shlex.join([*program, *sys.argv[1:]])
 
 

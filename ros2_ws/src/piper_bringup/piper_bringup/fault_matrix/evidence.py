@@ -16,7 +16,10 @@ SPAN = 0.2
 """Speeds are taken over this time [s]: the arms are asked every 20 ms, by a computer that is busy."""
 STILL = 0.02
 """Joints slower than this stand still [rad/s]."""
-COUNTED = ("disables", "gripper_disables", "resets", "falls", "stops", "zeroings", "violations")
+COUNTED = (
+    *("disables", "gripper_disables", "resets", "falls", "stops", "zeroings"),
+    *("beyond_limits", "too_fast", "start_jumps"),
+)
 """What an emulated arm counts and a host must never cause."""
 
 

@@ -121,6 +121,7 @@ class Stage:
         self._samples: collections.deque[Sample] = collections.deque(maxlen=round(REMEMBERED / SAMPLE_PERIOD))
         self._ended = threading.Event()
         self._looking: threading.Thread | None = None
+        self._emulator: ControlClient | None = None
         self.operator = operator()
         self._processes = Processes(specs(recording.resolve(), self._port), output)
         try:
@@ -151,21 +152,27 @@ class Stage:
         self.operator.meet_again()
 
     def _look(self) -> None:
-        eyes = ControlClient(self._port)
-        with contextlib.suppress(VlaError):  # the emulator ends when the stage does
+        with contextlib.closing(ControlClient(self._port)) as eyes:
             while not self._ended.wait(SAMPLE_PERIOD):
                 asked = time.monotonic()
                 arms = eyes.ask(state=True)["arms"]
                 self._samples.append(sample_of(0.5 * (asked + time.monotonic()), arms))
-        eyes.close()
 
     def close(self) -> None:
         """End everything."""
         self._ended.set()
-        self._processes.stop()
         if self._looking is not None:
             self._looking.join(5.0)
+        if self._emulator is not None:
+            self._emulator.close()
+        self._processes.stop()
         self.operator.close()
+
+    @property
+    def emulator(self) -> ControlClient:
+        """Takes faults."""
+        assert self._emulator is not None
+        return self._emulator
 
     # What is seen
 
@@ -175,21 +182,21 @@ class Stage:
 
     def counted(self) -> dict[str, int]:
         """What no arm should have been sent, so far."""
-        return counted(self._emulator.ask(state=True)["arms"])
+        return counted(self.emulator.ask(state=True)["arms"])
 
     # What can happen
 
     def inject(self, fault: str, arm: str, **settings: object) -> None:
         """Let something go wrong with an arm."""
-        self._emulator.inject(fault, channel(arm), **settings)
+        self.emulator.inject(fault, channel(arm), **settings)
 
     def clear(self) -> None:
         """Let both arms be as they should."""
-        self._emulator.clear()
+        self.emulator.clear()
 
     def switch_off_and_on(self, arm: str) -> None:
         """The power of an arm, which somebody supports."""
-        self._emulator.ask(power_cycle=True, channel=channel(arm))
+        self.emulator.ask(power_cycle=True, channel=channel(arm))
 
     def send(self, process: str, number: signal.Signals) -> None:
         """Send a signal to a process."""

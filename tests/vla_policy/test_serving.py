@@ -352,14 +352,46 @@ def test_a_clock_that_is_set_back_does_not_silence_the_policy(stage):
 
 def test_what_arrives_wakes_whoever_steps(stage):
     it = stage()
+    it.server.see("head", IMAGE, it.now)
     for arrive in (
-        lambda: it.server.see("head", IMAGE, it.now),
+        lambda: it.server.see("wrist", IMAGE, it.now),
         lambda: it.server.instruct("lift"),
         lambda: it.server.run(False),
     ):
         it.server.news.clear()
         arrive()
         assert it.server.news.is_set()
+
+
+def test_images_that_are_waited_for_are_fitted_as_they_come_and_the_last_one_wakes(stage, monkeypatch):
+    fitted = []
+    monkeypatch.setattr("vla_policy.observing.fit_image", lambda image, camera: fitted.append(camera.name) or image)
+    it = stage()
+    it.sense()
+    it.server.step()
+    it.server.step()
+    fitted.clear()
+    ends = it.published[0][1].stamp + CHUNK
+    it.server.news.clear()
+    for camera, when in (("head", ends - 0.01), ("wrist", ends - 0.01), ("head", ends + 0.001)):
+        it.server.see(camera, IMAGE, when)
+        assert not it.server.news.is_set()
+    it.server.see("wrist", IMAGE, ends + 0.001)
+    assert it.server.news.is_set()
+    assert fitted == ["head", "wrist"]
+    it.now = ends + 0.002
+    it.server.feel(np.zeros(3, np.float32), it.now)
+    assert it.server.step() == 0.0
+    assert fitted == ["head", "wrist"] and it.seen[1].stamp == ends + 0.001
+
+
+def test_images_wake_nobody_while_the_policy_is_stopped(stage):
+    it = stage()
+    it.server.run(False)
+    it.server.step()
+    it.server.news.clear()
+    it.sense()
+    assert not it.server.news.is_set()
 
 
 def test_joints_wake_nobody_unless_they_are_what_is_missing(stage):

@@ -11,12 +11,12 @@ from piper_bringup.control.loop import ControlConfig, ControlLoop
 from piper_bringup.control.loop_thread import MonotonicClock
 from piper_bringup.control.robot_at_work import RobotAtWork
 from piper_bringup.control.robot_config import RobotConfig
-from piper_bringup.control.scheduling import preferred_threads
 from piper_bringup.control.stamps import Stamps
 from piper_bringup.control.states import State
 from piper_bringup.drivers.fake import FakeDriver
 from piper_twin.robot import ARMS, DUAL_PIPER, HOME
 from vla_policy.errors import VlaError
+from vla_policy.scheduling import preferred_threads
 from vla_policy.types import ActionChunk
 
 BOTH_HOME = np.tile(HOME, len(ARMS))

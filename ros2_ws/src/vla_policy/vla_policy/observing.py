@@ -80,10 +80,11 @@ class Observer:
         self._images: dict[str, SeenImage] = {}
         self._joints: collections.deque[tuple[float, Vector]] = collections.deque(maxlen=_REMEMBERED)
 
-    def see(self, camera: str, image: Image, stamp: float) -> None:
+    def see(self, camera: str, image: Image, stamp: float) -> SeenImage:
         """Take an image, taken at `stamp` [s]."""
-        self._images[camera] = SeenImage(self._cameras[camera], image, stamp)
+        self._images[camera] = seen = SeenImage(self._cameras[camera], image, stamp)
         self._unreadable.pop(camera, None)
+        return seen
 
     def feel(self, state: Vector, stamp: float) -> None:
         """Take the joints as measured at `stamp` [s]."""
@@ -122,6 +123,10 @@ class Observer:
         stamp = min(seen.stamp for seen in images)
         _, state = min(self._joints, key=lambda measured: abs(measured[0] - stamp))
         return Look(images=images, state=state, instruction=self.instruction, stamp=stamp)
+
+    def has_seen_all(self, after: float) -> bool:
+        """Whether every camera sent an image at `after` [s] or later."""
+        return len(self.images(after)) == len(self._cameras)
 
     def images(self, after: float) -> tuple[SeenImage, ...]:
         """What cameras sent at `after` [s] or later."""

@@ -81,6 +81,8 @@ class PolicyServer:
         self._lock = threading.Lock()
         self._latest = -math.inf
         self._num_chunks = self._num_late = self._most_skipped = 0
+        self._wanted = -math.inf
+        """From this stamp on an image is waited for [s]."""
         self._running = self._lacks_joints = False
         self._epoch = 0
         self._begin(-math.inf)
@@ -88,10 +90,16 @@ class PolicyServer:
             self.run(True)
 
     def see(self, camera: str, image: Image, stamp: float) -> None:
-        """Take an image, taken at `stamp` [s]."""
+        """Take an image, taken at `stamp` [s]; one that is waited for is fitted while the next is on its way."""
         with self._lock:
-            self._observer.see(camera, image, stamp)
-        self.news.set()
+            seen = self._observer.see(camera, image, stamp)
+            is_wanted = stamp >= self._wanted
+            is_last = is_wanted and self._observer.has_seen_all(self._wanted)
+        if is_wanted:
+            with contextlib.suppress(VlaError):  # told of when all have come
+                _ = seen.fitted
+        if is_last:
+            self.news.set()
 
     def feel(self, state: Vector, stamp: float) -> None:
         """Take the joints as measured at `stamp` [s]."""
@@ -151,20 +159,22 @@ class PolicyServer:
         with self._lock:
             now = self._clock()
             self._notice_a_set_clock(now)
-            if not self._running or self._fresh_proposal(now) or self._observer.problem(now):
+            self._wanted = math.inf
+            if not self._running or self._fresh_proposal(now):
+                return POLL
+            if self._observer.problem(now):
+                self._wanted = -math.inf
                 return POLL
             due = self._due()
             if now < due:
+                self._wanted = max(self._after, due)
                 return min(due - now, POLL)
             after = max(self._after, due if self._config.waits else -math.inf)
-            look, images, epoch = self._observer.look(after), self._observer.images(after), self._epoch
-            self._lacks_joints = look is None
-        if look is not None:
-            return self._answer(look, epoch)
-        with contextlib.suppress(VlaError):  # told of when all have come
-            for seen in images:
-                _ = seen.fitted  # while the others are still on their way
-        return POLL
+            look, epoch = self._observer.look(after), self._epoch
+            if look is None:
+                self._wanted, self._lacks_joints = after, True
+                return POLL
+        return self._answer(look, epoch)
 
     def status(self) -> Status:
         """What is to be told about once a second."""

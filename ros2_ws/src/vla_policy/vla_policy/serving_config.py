@@ -34,12 +34,18 @@ class ServingConfig:
     """Older joint states are not acted on [s]."""
     approval_timeout: float = 10.0
     """A chunk proposed so long ago is thought out anew [s]."""
+    realtime_priority: int = 10
+    """Of the threads that take images in and hand chunks on, under SCHED_FIFO, 1 to 89, below the robot's 20; 0:
+    ordinary ones. The network's own thread is always ordinary while it thinks. Where the system does not permit it all
+    are (the diagnostics tell)."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         for name in ("settle", "margin"):
             if getattr(self, name) < 0.0:
                 raise VlaError(f"{name} is {getattr(self, name)}; give 0 or more")
+        if not 0 <= self.realtime_priority <= 89:
+            raise VlaError(f"realtime_priority is {self.realtime_priority}; it must be 0 to 89")
         for name in ("max_image_age", "max_joint_age", "approval_timeout"):
             if getattr(self, name) <= 0.0:
                 raise VlaError(f"{name} is {getattr(self, name)}; give more than 0")

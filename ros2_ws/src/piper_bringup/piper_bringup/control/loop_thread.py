@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from piper_bringup.control.scheduling import prefer_this_thread
+from vla_policy.scheduling import prefer_this_thread
 
 REMEMBERED = 60.0
 """How far back the figures look [s]."""

@@ -38,6 +38,7 @@ from rclpy.node import Node
 from piper_bringup.can.protocol import JOINT_TARGETS, Frame
 from piper_bringup.can.registry import INTERFACE
 from piper_bringup.control.loop import PERIOD
+from piper_bringup.control.robot_config import ARMS_PRIORITY
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.server import Emulator
 from piper_bringup.graph.graphs import GRAPHS, RealArguments, SimArguments
@@ -52,6 +53,7 @@ from vla_policy.ros import convert, qos
 from vla_policy.ros.bench_policy_node import counted_since, quantiles
 from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
+from vla_policy.scheduling import preferred_threads
 
 LIMITS = {"jitter_p99_ms": 2.0, "jitter_p999_ms": 5.0}
 """A turn may begin so late 99 times of 100, and 999 of 1000 [ms]."""
@@ -136,7 +138,8 @@ def measure(config: JitterConfig) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if arms:
-            stack.enter_context(Emulator(arms, INTERFACE))
+            with preferred_threads(ARMS_PRIORITY):  # real ones need nothing of this computer
+                stack.enter_context(Emulator(arms, INTERFACE))
         specs = _piper(config.checkpoint, list(arms), folder) if arms else _twin(config.checkpoint)
         log = stack.enter_context((config.log or Path(os.devnull)).open("w", encoding="utf-8"))
         witness = stack.enter_context(_witness())

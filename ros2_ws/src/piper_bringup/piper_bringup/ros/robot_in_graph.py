@@ -14,7 +14,6 @@ from piper_bringup.control.loop import ControlConfig, ControlLoop
 from piper_bringup.control.loop_thread import Clock, MonotonicClock
 from piper_bringup.control.robot_at_work import RobotAtWork
 from piper_bringup.control.robot_config import DriverName, RobotConfig
-from piper_bringup.control.scheduling import CONTROL_BONUS, preferred_threads
 from piper_bringup.control.stamps import Stamps
 from piper_bringup.drivers.driver import Driver
 from piper_bringup.drivers.fake import FakeDriver
@@ -25,6 +24,7 @@ from piper_bringup.ros.world_node import WorldNode
 from piper_twin.guard import GuardConfig
 from piper_twin.robot import DUAL_PIPER
 from vla_policy.ros.parameters import declare
+from vla_policy.scheduling import CONTROL_BONUS, preferred_threads
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

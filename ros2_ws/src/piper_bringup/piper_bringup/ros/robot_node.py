@@ -27,7 +27,6 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from piper_bringup.control.robot_config import RobotConfig
-from piper_bringup.control.scheduling import prefer_this_thread
 from piper_bringup.control.states import Answer
 from piper_bringup.ros.robot_in_graph import RobotInGraph
 from piper_twin.robot import DUAL_PIPER
@@ -36,6 +35,7 @@ from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
+from vla_policy.scheduling import prefer_this_thread
 
 _CHORE_PERIOD, _CHORES_PER_REPORT = 0.05, 4  # [s], so that the diagnostics come at 5 Hz
 _SWITCH_INTERVAL = 0.0005

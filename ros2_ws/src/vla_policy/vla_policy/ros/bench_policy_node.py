@@ -61,6 +61,8 @@ class BenchConfig:
     """How long [s]; a chunk of 8 rows is answered about 2.5 times a second."""
     device: str = "cpu"
     """Where the network runs."""
+    realtime_priority: int = 10
+    """Of the node's threads but the network's, as beside real arms; 0: ordinary ones."""
     out: Path | None = None
     """JSON file for the figures."""
 
@@ -116,6 +118,7 @@ def measure(config: BenchConfig) -> dict[str, Any]:
     """Run the node for a while and ask it, and the clock, what it took."""
     robot = Embodiment.from_json((config.checkpoint / "embodiment.json").read_text(encoding="utf-8"))
     parameters = {"checkpoint": config.checkpoint, "device": config.device, "instruction": "wait", "autostart": True}
+    parameters["realtime_priority"] = config.realtime_priority
     told = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     node = subprocess.Popen([sys.executable, "-m", "vla_policy.ros.policy_node", "--ros-args", *told])
     source, executor = Source(robot), SingleThreadedExecutor()

@@ -24,6 +24,7 @@ from vla_policy.policy_source import LoadedPolicy, PolicySource, load_policy
 from vla_policy.ros import convert, qos
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
+from vla_policy.scheduling import Unhurried, ordinary_thread, prefer_this_process
 from vla_policy.serving import PolicyServer
 from vla_policy.serving_config import ServingConfig
 from vla_policy.serving_thread import ServingThread
@@ -48,17 +49,17 @@ class PolicyNode(Node):
             for is_proposal, topic in ((False, topics.ACTION_CHUNK), (True, topics.PROPOSED_CHUNK))
         }
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENTS)
-        self._server = PolicyServer(loaded.policy, loaded.embodiment, self._config, self._publish, self._now)
+        self._is_realtime = prefer_this_process(self._config.realtime_priority)
+        self._server = PolicyServer(Unhurried(loaded.policy), loaded.embodiment, self._config, self._publish, self._now)
         for camera in loaded.embodiment.camera_names:
-            on_image = functools.partial(self._on_image, camera)
-            self.create_subscription(Image, topics.image(camera), on_image, qos.NEWEST)
+            self.create_subscription(Image, topics.image(camera), functools.partial(self._on_image, camera), qos.NEWEST)
         self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, qos.NEWEST)
         self.create_subscription(String, topics.INSTRUCTION, self._on_instruction, qos.LATCHED)
         self.create_service(SetBool, topics.POLICY_RUN, self._on_run)
         self.create_service(Trigger, topics.POLICY_APPROVE, self._on_approve)
         # Not by simulated time: a simulation that stands still shall be told of as well.
         self.create_timer(1.0, self._tell, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._thread = ServingThread(self._server, loaded.warm_up)
+        self._thread = ServingThread(self._server, ordinary_thread()(loaded.warm_up))
 
     def destroy_node(self) -> None:
         """End the thread first: it publishes."""
@@ -104,7 +105,7 @@ class PolicyNode(Node):
         self._thread.check()
         status = self._server.status()
         note = status.idle if self._thread.is_warm.is_set() else "the network warms up"
-        values = {"checkpoint": self.source.checkpoint} | status.values
+        values = {"checkpoint": self.source.checkpoint, "realtime": self._is_realtime} | status.values
         self._diagnostics.publish(convert.diagnostic("policy", status.problem, values, self._now(), note))
 
 

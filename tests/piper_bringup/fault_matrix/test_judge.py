@@ -58,6 +58,7 @@ def test_arms_that_stop_are_told_and_named_and_move_on_pass():
     [
         ({"samples": samples(moves_until=2.0)}, "the arms move"),
         ({"samples": samples(seconds=1.0)}, "the arms move"),
+        ({"samples": []}, "nothing was seen of the arms"),
         ({"samples": samples(speed=0.015)}, "drift"),
         ({"samples": samples(off=0.1)}, "0.100 rad from its target"),
         ({"samples": samples(has_torque=False)}, "lost its torque"),

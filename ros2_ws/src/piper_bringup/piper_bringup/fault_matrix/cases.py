@@ -85,6 +85,10 @@ def _set_clock_right(stage: Stage, _: str) -> None:
     time.sleep(SETTLE)
 
 
+def _nothing(*_: object) -> None:
+    """It is over by itself."""
+
+
 def _stop(stage: Stage, _: str) -> None:
     stage.operator.ask(topics.STOP)
 
@@ -204,63 +208,56 @@ def _checks() -> list[Case]:
     ]
 
 
+def _beside(name: str, happens: Deed, expected: Expectation, remedy: str, remedied: Deed) -> Case:
+    """Happens to no arm."""
+    return Case(name=name, happens=happens, expected=expected, remedy=remedy, remedied=remedied, in_arm=False)
+
+
+def _clock(offset: float) -> Case:
+    return _beside(
+        f"clock jumps by {offset:+.0f} s",
+        lambda stage, _: stage.operator.set_clock_wrong("robot", offset),
+        Expectation(named=("clock_jump",)),
+        "clock set right",
+        _set_clock_right,
+    )
+
+
 def _graph_cases() -> list[Case]:
     """What happens beside the arms."""
     head = DUAL_PIPER.camera_names[0]
-
-    def clock(offset: float) -> Case:
-        return Case(
-            name=f"clock jumps by {offset:+.0f} s",
-            happens=lambda stage, _: stage.operator.set_clock_wrong("robot", offset),
-            expected=Expectation(named=("clock_jump",)),
-            remedy="clock set right",
-            remedied=_set_clock_right,
-            in_arm=False,
-        )
-
     return [
-        Case(
-            name="camera lost",
-            happens=lambda stage, _: stage.operator.lose_cameras([head]),
-            expected=Expectation(named=(f"no image from camera {head}",), by="policy", state="ready"),
-            remedy="camera is back",
-            remedied=lambda stage, _: stage.operator.lose_cameras([]),
-            in_arm=False,
+        _beside(
+            "camera lost",
+            lambda stage, _: stage.operator.lose_cameras([head]),
+            Expectation(named=(f"no image from camera {head}",), by="policy", state="ready"),
+            "camera is back",
+            lambda stage, _: stage.operator.lose_cameras([]),
         ),
-        Case(
-            name="policy_node killed",
-            happens=lambda stage, _: stage.kill("policy"),
-            expected=Expectation(named=("no_commands",), state="ready"),
-            remedy="policy_node started again",
-            remedied=lambda stage, _: stage.start_again("policy"),
-            in_arm=False,
+        _beside(
+            "policy_node killed",
+            lambda stage, _: stage.kill("policy"),
+            Expectation(named=("no_commands",), state="ready"),
+            "policy_node started again",
+            lambda stage, _: stage.start_again("policy"),
         ),
-        clock(CLOCK_STEP),
-        clock(-CLOCK_STEP),
-        Case(
-            name=f"robot_node frozen for {FROZEN:g} s",
-            happens=_freeze,
-            expected=Expectation(named=("loop_stalled",)),
-            remedy="it runs again",
-            remedied=lambda stage, _: None,
-            in_arm=False,
+        _clock(CLOCK_STEP),
+        _clock(-CLOCK_STEP),
+        _beside(
+            f"robot_node frozen for {FROZEN:g} s",
+            _freeze,
+            Expectation(named=("loop_stalled",)),
+            "it runs again",
+            _nothing,
         ),
-        Case(
-            name="robot_node killed",
-            happens=lambda stage, _: stage.kill("robot"),
-            expected=Expectation(named=("no joint states",), by="policy", state=None),
-            remedy="robot_node started again",
-            remedied=lambda stage, _: stage.start_again("robot"),
-            in_arm=False,
+        _beside(
+            "robot_node killed",
+            lambda stage, _: stage.kill("robot"),
+            Expectation(named=("no joint states",), by="policy", state=None),
+            "robot_node started again",
+            lambda stage, _: stage.start_again("robot"),
         ),
-        Case(
-            name="operator's stop",
-            happens=_stop,
-            expected=Expectation(named=("stopped",)),
-            remedy="cell is safe",
-            remedied=lambda stage, _: None,
-            in_arm=False,
-        ),
+        _beside("operator's stop", _stop, Expectation(named=("stopped",)), "cell is safe", _nothing),
     ]
 
 

@@ -51,7 +51,7 @@ class Record:
     seconds_to_hold: float | None
     drift: float | None
     """While they were watched [rad]."""
-    distance: float
+    distance: float | None
     """Of the farthest joint from its target [rad]."""
     disables: int
     """Frames that would have cut torque."""
@@ -87,6 +87,8 @@ def state_of(told: Sequence[Told]) -> str | None:
 
 def standing(evidence: Evidence, *, sinks: bool = False) -> list[str]:
     """Why the arms are not held in place; nothing: they are."""
+    if not evidence.samples:
+        return ["nothing was seen of the arms"]
     since, last = at_rest_since(evidence.samples), evidence.samples[-1]
     if since is None or last.time - since < WATCHED:
         return ["the arms move"]
@@ -103,7 +105,7 @@ def holding(expected: Expectation, evidence: Evidence) -> list[str]:
     state = state_of(evidence.told)
     if expected.state is not None and state != expected.state:
         problems.append(f"the robot is {state or 'silent'}, not {expected.state}")
-    if expected.keeps_torque and not evidence.samples[-1].has_torque:
+    if expected.keeps_torque and not all(sample.has_torque for sample in evidence.samples):
         problems.append("a joint has lost its torque")
     return problems
 
@@ -150,7 +152,7 @@ def judged(name: str, arm: str, expected: Expectation, evidence: Evidence) -> Re
         how=", ".join(evidence.steps),
         seconds_to_hold=None if since is None else round(max(0.0, since - evidence.began), 2),
         drift=None if since is None else round(drift(evidence.samples, since), 5),
-        distance=round(distance_from_target(evidence.samples[-1]), 5),
+        distance=round(distance_from_target(evidence.samples[-1]), 6) if evidence.samples else None,
         disables=evidence.counted.get("disables", 0) + evidence.counted.get("gripper_disables", 0),
         resets=evidence.counted.get("resets", 0),
         counted=dict(evidence.counted),

@@ -152,11 +152,13 @@ class Stage:
         self.operator.meet_again()
 
     def _look(self) -> None:
-        with contextlib.closing(ControlClient(self._port)) as eyes:
-            while not self._ended.wait(SAMPLE_PERIOD):
-                asked = time.monotonic()
-                arms = eyes.ask(state=True)["arms"]
-                self._samples.append(sample_of(0.5 * (asked + time.monotonic()), arms))
+        while not self._ended.is_set():
+            # A computer that is too busy may leave a question unanswered: then it is asked anew.
+            with contextlib.suppress(VlaError), contextlib.closing(ControlClient(self._port)) as eyes:
+                while not self._ended.wait(SAMPLE_PERIOD):
+                    asked = time.monotonic()
+                    arms = eyes.ask(state=True)["arms"]
+                    self._samples.append(sample_of(0.5 * (asked + time.monotonic()), arms))
 
     def close(self) -> None:
         """End everything."""

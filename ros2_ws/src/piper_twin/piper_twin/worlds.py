@@ -155,6 +155,10 @@ class WorldBatch:
         assert world is not None, f"slot {slot} was never reset"
         return world
 
+    def instruction(self, slot: int) -> str:
+        """What the policy is told in a slot that has been reset."""
+        return self.world(slot).instruction
+
     def reset(self, slots: Sequence[int], episodes: Sequence[Episode]) -> None:
         """Start an episode in each slot."""
         for slot, episode in zip(slots, episodes, strict=True):

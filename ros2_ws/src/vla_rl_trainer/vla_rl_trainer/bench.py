@@ -36,7 +36,8 @@ from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_above, require_at_least
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.disk import write_atomically
-from vla_rl_trainer.envs.twin_env import TwinVectorEnv, available_cores
+from vla_rl_trainer.envs.process_env import available_cores
+from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.envs.vector_env import Observations
 from vla_rl_trainer.learner import LearnerConfig, make_optimizer, update
 from vla_rl_trainer.progress import Progress

@@ -18,7 +18,8 @@ from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.dataset import DatasetWriter
 from vla_rl_trainer.demonstrations import expert_demonstrations, to_episode_data
-from vla_rl_trainer.envs.twin_env import TwinVectorEnv, available_cores
+from vla_rl_trainer.envs.process_env import available_cores
+from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.progress import Progress
 
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from multiprocessing import connection
 from typing import Any
 
-from piper_twin.worlds import TwinConfig
-from vla_rl_trainer.envs.worker import SharedLayout
+from vla_rl_trainer.envs.worker import SharedLayout, Simulator
 
 
 class WorkerDied(Exception):
@@ -21,7 +20,7 @@ class WorkerHandle:
     """A running worker."""
 
     def __init__(
-        self, config: TwinConfig, layout: SharedLayout, slots: tuple[int, ...], file: int, answer_timeout: float
+        self, simulator: Simulator, layout: SharedLayout, slots: tuple[int, ...], file: int, answer_timeout: float
     ) -> None:
         """Start it with its share of the slots; `file` is the shared memory, `answer_timeout` in [s]."""
         self._answer_timeout = answer_timeout
@@ -36,7 +35,7 @@ class WorkerHandle:
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the trainer alone, which then closes its workers
         )
-        self._pipe.send((config, layout, slots))  # while their end is open here: the process may be dead already
+        self._pipe.send((simulator, layout, slots))  # while their end is open here: the process may be dead already
         theirs.close()
 
     @property

@@ -1,0 +1,1 @@
+"""The LIBERO benchmark, compiled once into a cache and stepped without robosuite."""

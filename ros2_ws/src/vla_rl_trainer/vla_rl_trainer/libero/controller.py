@@ -1,0 +1,213 @@
+"""robosuite's operational-space controller and Panda gripper, fused between `mj_step1` and `mj_step2`.
+
+Stock LIBERO runs `mj_forward` twice a physics step besides the step itself: the controller wants positions and
+velocities, and `mj_step1` has just computed them. The arithmetic is robosuite 1.4's own, including a rotation matrix
+it computes from a quaternion of 32-bit floats: rounded otherwise, trajectories part after the first turn of the hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+try:
+    from numba import njit  # pyright: ignore[reportMissingImports]
+except ImportError:  # the same arithmetic, slower
+
+    def njit(**_: Any) -> Any:
+        """Leave a function as it is."""
+        return lambda function: function
+
+
+Array = npt.NDArray[np.float64]
+
+ARM_DOFS = 7
+IS_COMPILED = hasattr(njit, "__module__") and njit.__module__.startswith("numba")
+"""False where numba is missing: everything works, at about half the speed."""
+_NULLSPACE_KP = 10.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerConstants:
+    """What robosuite's controller and gripper are set up with; a compiled task carries them."""
+
+    substeps: int
+    """Physics steps a control step."""
+    site: int
+    """The gripper's site that the controller moves."""
+    hand: int
+    """Body whose rotation the state of the arm tells."""
+    fingers: tuple[int, ...]
+    """Addresses of the fingers in qpos."""
+    actuators: tuple[int, ...]
+    """Of the arm's joints."""
+    gripper_actuators: tuple[int, ...]
+    gripper_speed: float
+    """Change of the gripper's normalised command a physics step."""
+    initial_joint: tuple[float, ...]
+    """Posture the null space pulls to [rad]."""
+    goal_rotation: tuple[float, ...]
+    """Of the hand when an episode starts, row by row; held until the first turn is asked for."""
+    input_low: tuple[float, ...]
+    input_high: tuple[float, ...]
+    output_low: tuple[float, ...]
+    output_high: tuple[float, ...]
+    kp: tuple[float, ...]
+    kd: tuple[float, ...]
+    torque_low: tuple[float, ...]
+    """[N m]."""
+    torque_high: tuple[float, ...]
+
+
+@njit(cache=True)
+def _torques(
+    goal_position: Array,
+    goal_rotation: Array,
+    position: Array,
+    rotation: Array,
+    joints: Array,
+    velocities: Array,
+    jacobian_position: Array,
+    jacobian_rotation: Array,
+    mass: Array,
+    bias: Array,
+    initial_joint: Array,
+    kp: Array,
+    kd: Array,
+) -> Array:  # pragma: no cover  compiled
+    """Torques of the arm before they are clipped, as robosuite's `OperationalSpaceController` computes them."""
+    jp = np.ascontiguousarray(jacobian_position[:, :ARM_DOFS])
+    jr = np.ascontiguousarray(jacobian_rotation[:, :ARM_DOFS])
+    full = np.vstack((jp, jr))
+    linear, angular = np.dot(jacobian_position, velocities), np.dot(jacobian_rotation, velocities)
+    turn = np.zeros(3)
+    for column in range(3):
+        turn += np.cross(rotation[:, column], goal_rotation[:, column])
+    force = (goal_position - position) * kp[:3] - linear * kd[:3]
+    torque = 0.5 * turn * kp[3:] - angular * kd[3:]
+
+    arm_mass = np.ascontiguousarray(mass[:ARM_DOFS, :ARM_DOFS])
+    inverse = np.linalg.inv(arm_mass)
+    lambda_full = np.linalg.pinv(np.dot(np.dot(full, inverse), full.transpose()))
+    lambda_position = np.linalg.pinv(np.dot(np.dot(jp, inverse), jp.transpose()))
+    lambda_rotation = np.linalg.pinv(np.dot(np.dot(jr, inverse), jr.transpose()))
+    nullspace = np.eye(ARM_DOFS) - np.dot(np.dot(inverse, full.transpose()).dot(lambda_full), full)
+
+    wrench = np.concatenate((np.dot(lambda_position, force), np.dot(lambda_rotation, torque)))
+    arm_velocities = velocities[:ARM_DOFS].copy()
+    posture = np.dot(
+        arm_mass,
+        _NULLSPACE_KP * (initial_joint - joints[:ARM_DOFS]) - np.sqrt(_NULLSPACE_KP) * 2 * arm_velocities,
+    )
+    return np.dot(full.transpose(), wrench) + bias[:ARM_DOFS] + np.dot(nullspace.transpose(), posture)
+
+
+def rotation_of(turn: Array) -> Array:
+    """Rotation matrix of an axis times an angle [rad], through 32-bit floats as robosuite does."""
+    angle = np.linalg.norm(turn)
+    if angle == 0.0:
+        return np.identity(3)
+    quaternion = np.concatenate(([np.cos(angle / 2.0)], turn / angle * np.sin(angle / 2.0))).astype(np.float32)
+    scale = math.sqrt(2.0 / float(np.dot(quaternion, quaternion)))
+    q = (quaternion.astype(np.float64) * scale).astype(np.float32)
+    p = np.outer(q, q)
+    w = p.astype(np.float64)
+    return np.array(
+        [
+            [1.0 - w[2, 2] - w[3, 3], p[1, 2] - p[3, 0], p[1, 3] + p[2, 0]],
+            [p[1, 2] + p[3, 0], 1.0 - w[1, 1] - w[3, 3], p[2, 3] - p[1, 0]],
+            [p[1, 3] - p[2, 0], p[2, 3] + p[1, 0], 1.0 - w[1, 1] - w[2, 2]],
+        ]
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class ControllerState:
+    """What the controller remembers of one world between control steps."""
+
+    goal_rotation: Array
+    """(3, 3)."""
+    gripper: Array
+    """Normalised command of each finger."""
+
+    def copy(self) -> ControllerState:
+        """For another world."""
+        return ControllerState(self.goal_rotation.copy(), self.gripper.copy())
+
+
+class Controller:
+    """Runs control steps of one model; worlds bring their own `ControllerState`."""
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, constants: ControllerConstants) -> None:
+        """Work on `data`, whatever world it holds."""
+        self._model, self._data, self._constants = model, data, constants
+        self._jacobians = np.zeros((2, 3, model.nv))
+        self._mass = np.zeros((model.nv, model.nv))
+        self._position = data.site_xpos[constants.site]
+        self._rotation = data.site_xmat[constants.site].reshape(3, 3)
+        self._initial_joint, self._kp, self._kd = (
+            np.array(values) for values in (constants.initial_joint, constants.kp, constants.kd)
+        )
+        low, high = np.array(constants.input_low), np.array(constants.input_high)
+        out_low, out_high = np.array(constants.output_low), np.array(constants.output_high)
+        self._input = low, high
+        self._scale = abs(out_high - out_low) / abs(high - low)
+        self._middle_in, self._middle_out = (high + low) / 2.0, (out_high + out_low) / 2.0
+        self._torque_low, self._torque_high = np.array(constants.torque_low), np.array(constants.torque_high)
+        ranges = model.actuator_ctrlrange[list(constants.gripper_actuators)]
+        self._gripper_bias, self._gripper_weight = ranges.mean(axis=1), 0.5 * (ranges[:, 1] - ranges[:, 0])
+        self._arm = np.array(constants.actuators)
+        self._fingers = np.array(constants.gripper_actuators)
+
+    def start(self) -> ControllerState:
+        """The controller of an episode that has just been reset."""
+        rotation = np.array(self._constants.goal_rotation).reshape(3, 3)
+        return ControllerState(rotation, np.zeros(len(self._fingers)))
+
+    def step(self, state: ControllerState, action: Array, before_last: Array) -> None:
+        """One control step of the world in `data`.
+
+        Args:
+            state: Of the world; changed.
+            action: Hand motion and gripper as LIBERO takes them, each in [-1, 1], shape (7,).
+            before_last: Filled with the joint positions one physics step before the end. Images and predicates
+                of stock LIBERO are of this moment: a step integrates after it has computed where everything is.
+        """
+        model, data = self._model, self._data
+        delta = (np.clip(action[:6], *self._input) - self._middle_in) * self._scale + self._middle_out
+        close = np.array([-1.0, 1.0]) * self._constants.gripper_speed * np.sign(action[6])
+        goal_position = np.empty(3)
+        for index in range(self._constants.substeps):
+            mujoco.mj_step1(model, data)
+            if index == 0:
+                goal_position[:] = self._position + delta[:3]
+                if delta[3:].any():
+                    state.goal_rotation = np.dot(rotation_of(delta[3:]), self._rotation)
+            mujoco.mj_jacSite(model, data, self._jacobians[0], self._jacobians[1], self._constants.site)
+            mujoco.mj_fullM(model, self._mass, data.qM)
+            torques = _torques(
+                goal_position,
+                state.goal_rotation,
+                self._position,
+                self._rotation,
+                data.qpos,
+                data.qvel,
+                self._jacobians[0],
+                self._jacobians[1],
+                self._mass,
+                data.qfrc_bias,
+                self._initial_joint,
+                self._kp,
+                self._kd,
+            )
+            state.gripper = np.clip(state.gripper + close, -1.0, 1.0)
+            data.ctrl[self._arm] = np.clip(torques, self._torque_low, self._torque_high)
+            data.ctrl[self._fingers] = self._gripper_bias + self._gripper_weight * state.gripper
+            if index == self._constants.substeps - 1:
+                before_last[:] = data.qpos
+            mujoco.mj_step2(model, data)

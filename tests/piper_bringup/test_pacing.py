@@ -16,7 +16,7 @@ def world():
     world.close()
 
 
-def wait_for(condition, patience=5.0):
+def wait_for(condition, patience=60.0):
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it never came"

@@ -28,7 +28,7 @@ BOTH_HOME = np.tile(HOME, len(ARMS))
 ASIDE = BOTH_HOME + 0.3 * (np.arange(14) == 0)
 
 
-def wait_for(condition, timeout=10.0):
+def wait_for(condition, timeout=60.0):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline

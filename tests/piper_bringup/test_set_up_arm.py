@@ -14,7 +14,7 @@ from vla_policy.errors import VlaError
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 60.0
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -24,7 +24,7 @@ ASIDE = BOTH_HOME + 0.5 * (np.arange(14) == 0)
 EPOCH = 1.7e9
 
 
-def wait_for(condition, timeout=10.0):
+def wait_for(condition, timeout=60.0):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline

@@ -34,7 +34,7 @@ DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print
 
 
 def wait_for(output, text, count=1):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60.0
     while output.getvalue().count(text) < count:
         assert time.monotonic() < deadline, output.getvalue()
         time.sleep(0.02)

@@ -53,7 +53,7 @@ class Graph:
         self.watcher.create_subscription(kind, topic, heard.append, qos.STREAM)
         return heard
 
-    def spin_until(self, condition, patience=10.0):
+    def spin_until(self, condition, patience=60.0):
         deadline = time.monotonic() + patience
         while not condition():
             assert time.monotonic() < deadline, "it never came"

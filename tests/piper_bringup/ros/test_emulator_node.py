@@ -41,7 +41,7 @@ def spun(ros_domain, tmp_path, monkeypatch):
     rclpy.shutdown()
 
 
-def wait_for(condition, timeout=20.0):
+def wait_for(condition, timeout=60.0):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline

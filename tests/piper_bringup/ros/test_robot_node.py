@@ -72,7 +72,7 @@ class Graph:
             if status.name == "robot":
                 self.status = {value.key: value.value for value in status.values} | {"message": status.message}
 
-    def wait_for(self, condition, timeout=10.0):
+    def wait_for(self, condition, timeout=60.0):
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, self.status
@@ -193,7 +193,7 @@ def test_a_robot_node_that_is_told_to_end_says_how_it_leaves_the_arms(ros_domain
         enable = operator.node.create_client(Trigger, topics.ENABLE)
         assert enable.wait_for_service(20.0)
         answer = enable.call_async(Trigger.Request())
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + 60.0
         while not answer.done() and time.monotonic() < deadline:
             time.sleep(0.01)
         assert answer.done()

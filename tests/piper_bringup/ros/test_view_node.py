@@ -70,7 +70,7 @@ def graph(ros_domain, viewers):
     made.close()
 
 
-def wait_for(condition, patience=10.0):
+def wait_for(condition, patience=60.0):
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it never came"

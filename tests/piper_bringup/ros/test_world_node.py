@@ -80,7 +80,7 @@ def graph(ros_domain):
         one.close()
 
 
-def wait_for(condition, patience=10.0):
+def wait_for(condition, patience=60.0):
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it never came"

@@ -47,6 +47,12 @@ def test_every_thread_of_the_process_is_preferred(asked):
     assert set(asked.values()) == {(os.SCHED_FIFO, 10)}
 
 
+def test_threads_that_are_preferred_more_stay_so(asked):
+    asked[os.getpid()] = os.SCHED_FIFO, 30
+    prefer_this_process(20)
+    assert asked[os.getpid()] == (os.SCHED_FIFO, 30)
+
+
 def test_priority_0_changes_nothing(asked):
     assert not prefer_this_process(0) and not prefer_this_thread(0)
     assert not asked

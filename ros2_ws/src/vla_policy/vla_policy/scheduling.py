@@ -37,13 +37,17 @@ def prefer_this_thread(priority: int) -> bool:
 
 
 def prefer_this_process(priority: int) -> bool:
-    """The same for every thread that runs already, those of libraries too, and for those they start."""
+    """The same for every thread that runs already and is not preferred yet, and for those they start.
+
+    Those of Fast DDS are among them: publishing waits for their locks, and keeps the interpreter to itself meanwhile.
+    """
     if priority == 0:
         return False
     parameter = os.sched_param(min(priority, MAX_PRIORITY))
     for thread in os.listdir("/proc/self/task"):
         try:
-            os.sched_setscheduler(int(thread), os.SCHED_FIFO, parameter)
+            if os.sched_getscheduler(int(thread)) == os.SCHED_OTHER:
+                os.sched_setscheduler(int(thread), os.SCHED_FIFO, parameter)
         except ProcessLookupError:  # it has just ended
             continue
         except PermissionError:

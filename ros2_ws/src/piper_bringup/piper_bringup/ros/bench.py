@@ -126,6 +126,11 @@ def main(config: BenchConfig) -> int:
         for name, limit in LIMITS.items()
         if name in figures and figures[name] > limit
     ]
+    missed += [
+        f"driver {name}: the robot was held: {one['held']}"
+        for name, one in figures.get("jitter", {}).items()
+        if one["held"]
+    ]
     summary = {
         "command": provenance.command_line(),
         "commit": provenance.commit(),

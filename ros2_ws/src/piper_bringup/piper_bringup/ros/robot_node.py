@@ -35,7 +35,7 @@ from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
-from vla_policy.scheduling import prefer_this_thread
+from vla_policy.scheduling import prefer_this_process
 
 _CHORE_PERIOD, _CHORES_PER_REPORT = 0.05, 4  # [s], so that the diagnostics come at 5 Hz
 _SWITCH_INTERVAL = 0.0005
@@ -117,9 +117,9 @@ def _filled(response: Trigger.Response, answer: Answer) -> Trigger.Response:
 
 
 def make() -> RobotNode:
-    """The node, its own thread preferred as those it started."""
+    """The node; those of its threads that were started before it knew its priority are preferred now."""
     node = RobotNode()
-    prefer_this_thread(node.config.priority)
+    prefer_this_process(node.config.priority)
     gc.freeze()  # what is there now stays: the collector need not look through it while the robot moves
     return node
 

@@ -21,6 +21,8 @@ from vla_policy.errors import VlaError
 
 PERIOD = 1.0 / FAST_RATE
 """[s]."""
+AT_ONCE = 1e-4
+"""Two clocks are compared only if reading both took less than this [s]."""
 PATIENCE = 4 * PERIOD
 """Periods missed for less than this [s] are made up for, as a real arm misses none; more are left out."""
 
@@ -40,17 +42,24 @@ class Station:
         else:
             self._bus = can.Bus(channel=channel, interface=bustype)
         self._bus_off: BusOff | None = None
+        self._to_monotonic = time.monotonic() - time.time()
 
     def exchange(self, now: float) -> None:
         """Hear, move and send at `now` [s], monotonic."""
-        to_monotonic = time.monotonic() - time.time()  # not from `now`: this thread may have been kept waiting since
+        self._compare_clocks()
         while message := self._bus.recv(0):
             if message.is_rx and not message.is_error_frame:
                 frame = Frame(message.arbitration_id, bytes(message.data))
-                self.arm.receive(frame, message.timestamp + to_monotonic)
+                self.arm.receive(frame, message.timestamp + self._to_monotonic)
         self.arm.step(now)
         self._follow_bus_off()
         self._send(self.arm.feedback(now))
+
+    def _compare_clocks(self) -> None:
+        """Unless this thread was kept waiting meanwhile: frames would seem to have been sent at other times."""
+        began, wall, ended = time.monotonic(), time.time(), time.monotonic()
+        if ended - began < AT_ONCE:
+            self._to_monotonic = began - wall
 
     def _follow_bus_off(self) -> None:
         is_wanted = any(fault.silences_bus for fault in self.arm.faults.values())

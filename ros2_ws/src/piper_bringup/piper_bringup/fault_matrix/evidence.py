@@ -14,8 +14,10 @@ Array = npt.NDArray[np.float64]
 
 SPAN = 0.2
 """Speeds are taken over this time [s]: the arms are asked every 20 ms, by a computer that is busy."""
-STILL = 0.02
-"""Joints slower than this stand still [rad/s]."""
+MOVING = 0.02
+"""Joints faster than this move [rad/s]."""
+REST = 0.005
+"""Joints that stand still stay within this [rad]."""
 COUNTED = (
     *("disables", "gripper_disables", "resets", "falls", "stops", "zeroings"),
     *("beyond_limits", "too_fast", "start_jumps"),
@@ -72,16 +74,11 @@ class Evidence:
     """`COUNTED` of both arms, since before the fault until after the recovery."""
 
 
-def at_rest_since(samples: Sequence[Sample]) -> float | None:
-    """Since when no joint has been faster than `STILL` [s]; None: one is, or nobody looked for long enough."""
-    since = None
-    for then, now in _pairs(samples):
-        span = now.time - then.time
-        if span >= SPAN and np.abs(now.joints - then.joints).max() > STILL * span:
-            since = None
-        elif span >= SPAN and since is None:
-            since = then.time
-    return since
+def at_rest_since(samples: Sequence[Sample]) -> float:
+    """Since when no joint has been farther than `REST` from where it is in the end [s]; there must be a sample."""
+    joints = np.array([sample.joints for sample in samples])
+    away = np.flatnonzero(np.abs(joints - joints[-1]).max(axis=1) > REST)
+    return samples[away[-1] + 1 if len(away) else 0].time
 
 
 def drift(samples: Sequence[Sample], since: float) -> float:
@@ -96,10 +93,10 @@ def distance_from_target(sample: Sample) -> float:
 
 
 def is_moving(samples: Sequence[Sample]) -> bool:
-    """Whether a joint has been faster than `STILL` of late, all the time."""
+    """Whether a joint has been faster than `MOVING` of late, all the time."""
     recent = [(then, now) for then, now in _pairs(samples) if then.time >= samples[-1].time - 2.0 * SPAN]
     return bool(recent) and all(
-        np.abs(now.joints - then.joints).max() > STILL * (now.time - then.time) for then, now in recent
+        np.abs(now.joints - then.joints).max() > MOVING * (now.time - then.time) for then, now in recent
     )
 
 

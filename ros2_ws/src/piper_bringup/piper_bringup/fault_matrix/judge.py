@@ -9,8 +9,6 @@ from piper_bringup.fault_matrix.evidence import Evidence, Told, at_rest_since, d
 
 WATCHED = 1.0
 """Arms must have stood still for this long [s]."""
-MAX_DRIFT = 0.01
-"""Arms that stand may have gone this far in that time [rad]."""
 MAX_DISTANCE = 0.03
 """Joints that hold are this near to their targets [rad]; gravity bends the servos of the twin."""
 
@@ -85,18 +83,22 @@ def state_of(told: Sequence[Told]) -> str | None:
     return next((one.state for one in reversed(told) if one.who == "robot"), None)
 
 
+def _stood_since(evidence: Evidence) -> float | None:
+    """Since when the arms have stood still [s]; None: not for long enough."""
+    if not evidence.samples:
+        return None
+    since = at_rest_since(evidence.samples)
+    return since if evidence.samples[-1].time - since >= WATCHED else None
+
+
 def standing(evidence: Evidence, *, sinks: bool = False) -> list[str]:
     """Why the arms are not held in place; nothing: they are."""
     if not evidence.samples:
         return ["nothing was seen of the arms"]
-    since, last = at_rest_since(evidence.samples), evidence.samples[-1]
-    if since is None or last.time - since < WATCHED:
+    if _stood_since(evidence) is None:
         return ["the arms move"]
-    gone, distance = drift(evidence.samples, since), distance_from_target(last)
-    problems = [f"the arms drift, by {gone:.3f} rad"] if gone > MAX_DRIFT else []
-    if distance > MAX_DISTANCE and not sinks:
-        problems.append(f"a joint is {distance:.3f} rad from its target")
-    return problems
+    distance = distance_from_target(evidence.samples[-1])
+    return [f"a joint is {distance:.3f} rad from its target"] if distance > MAX_DISTANCE and not sinks else []
 
 
 def holding(expected: Expectation, evidence: Evidence) -> list[str]:
@@ -129,7 +131,7 @@ def _sentence(text: str, expected: Expectation) -> str:
 
 def judged(name: str, arm: str, expected: Expectation, evidence: Evidence) -> Record:
     """The row of one fault."""
-    since = at_rest_since(evidence.samples)
+    since = _stood_since(evidence)
     named = naming(evidence.told, expected)
     not_held, not_refused = holding(expected, evidence), refusing(expected, evidence)
     harmful = [f"{count} {what}" for what, count in evidence.counted.items() if count]

@@ -53,10 +53,6 @@ class Operator(Protocol):
         """Call a service of the robot."""
         ...
 
-    def meet_again(self) -> None:
-        """Forget whom requests went to: a process was started anew."""
-        ...
-
     def lose_cameras(self, names: Sequence[str]) -> None:
         """Let these cameras, and no others, send nothing."""
         ...
@@ -149,7 +145,6 @@ class Stage:
             if time.monotonic() > deadline:
                 raise VlaError(f"robot_node said nothing for {START_PATIENCE:.0f} s; look into the graph's log")
             time.sleep(0.05)
-        self.operator.meet_again()
 
     def _look(self) -> None:
         while not self._ended.is_set():

@@ -30,7 +30,7 @@ from vla_policy.ros import convert, qos
 from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
 
-PATIENCE = 20.0
+PATIENCE = 8.0
 """For an answer [s]: enabling alone may take 5 s."""
 CLOCK_PERIOD = 0.01
 REMEMBERED = 5000
@@ -52,7 +52,8 @@ class FaultOperator:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._ticks = self._node.create_timer(CLOCK_PERIOD, self._tick, clock=steady)
         self._ticks.cancel()
-        self.meet_again()
+        # For ever the same clients: each new one has to be discovered first, and answers are lost until then.
+        self._calls = ServiceCalls(self._node, PATIENCE)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="fault operator", daemon=True)
@@ -61,10 +62,6 @@ class FaultOperator:
     def _spin(self) -> None:
         with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
-
-    def meet_again(self) -> None:
-        """Forget whom requests went to: a process was started anew."""
-        self._calls = ServiceCalls(self._node, PATIENCE)
 
     def told(self, since: float) -> list[Told]:
         """What came on the diagnostics after `since` [s], monotonic."""
@@ -75,7 +72,6 @@ class FaultOperator:
         try:
             return self._calls.trigger(service)
         except VlaError as error:
-            self.meet_again()
             return False, str(error)
 
     def lose_cameras(self, names: Sequence[str]) -> None:

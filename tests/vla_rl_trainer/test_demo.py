@@ -175,6 +175,7 @@ def test_what_the_graph_cannot_run_is_told_and_costs_nothing_of_the_result(monke
         return {"policies": {"rl": {"sim": {"num_successes": 4, "num_episodes": 5}}}}
 
     monkeypatch.setattr(demo, "run_trials", run_trials)
+    monkeypatch.setattr(demo, "has_ros", lambda: True)
     config = DemoConfig(out=tmp_path / "run")
     stages = demo.Demo(config, SimpleNamespace(path=config.out))
     found = stages._through_the_graph(tmp_path / "policy")

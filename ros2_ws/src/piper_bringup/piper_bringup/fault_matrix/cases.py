@@ -20,7 +20,7 @@ FROZEN = 1.0
 CLOCK_STEP = 5.0
 """How far the clock jumps [s]."""
 SETTLE = 0.3
-"""Of a clock [s]."""
+"""After a clock was set, or an arm switched on [s]."""
 _PATIENCE = 10.0
 
 
@@ -49,6 +49,7 @@ def _clear(stage: Stage, _: str) -> None:
 def _power(stage: Stage, arm: str) -> None:
     stage.clear()
     stage.switch_off_and_on(arm)
+    time.sleep(SETTLE)  # until the arm has said that it has no torque
 
 
 def _before_enabling(fault: str, **settings: object) -> Deed:

@@ -80,6 +80,7 @@ def measure(config: BenchConfig) -> dict[str, Any]:
         for part in config.parts:
             print(f"measuring {part} ...", flush=True)
             found[part] = works[part]()
+            print(json.dumps(found[part]), flush=True)  # what comes next may fail
     top: dict[str, Any] = {}
     if "jitter" in found:
         top |= {name: found["jitter"][config.drivers[0]][name] for name in bench_jitter.LIMITS}

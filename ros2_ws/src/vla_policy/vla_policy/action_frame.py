@@ -40,5 +40,7 @@ def from_frame(actions: npt.ArrayLike, state: npt.ArrayLike, embodiment: Embodim
 def _origin(state: npt.ArrayLike, embodiment: Embodiment, frame: ActionFrame) -> Vector:
     if frame not in ACTION_FRAMES:
         raise VlaError(f"unknown action frame '{frame}'; choose one of {', '.join(ACTION_FRAMES)}")
+    if frame == "absolute":
+        return np.zeros(1, np.float32)  # whatever the state is made of
     is_relative = np.array([frame == "relative" and not joint.is_gripper for joint in embodiment.joints])
     return np.where(is_relative, np.asarray(state, np.float32), np.float32(0))[..., None, :]

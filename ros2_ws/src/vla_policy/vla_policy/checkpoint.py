@@ -1,5 +1,6 @@
 """A policy as one folder, in Hugging Face's layout: data only, never code.
 
+Networks of our own design have the layout below; OpenVLA's keep the published one (`openvla.folder`).
 Written whole or not at all: into a folder beside the target, which then takes the target's name. Read with suspicion:
 no pickle is ever opened, a folder that carries Python is refused, and every part is checked against the others before
 a network is built.
@@ -13,7 +14,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from vla_policy.config import VlaConfig
+from vla_policy.config import PolicyConfig, VlaConfig
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 from vla_policy.normalization import DatasetStatistics, read_statistics, write_statistics
@@ -37,17 +38,35 @@ _FILES = (CONFIG, WEIGHTS, STATISTICS, TOKENIZER, EMBODIMENT)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Origin:
+    """What a published folder holds besides what a policy uses; written back with it."""
+
+    manifest: Mapping[str, Any]
+    """`config.json`."""
+    datasets: Mapping[str, Any]
+    """`dataset_statistics.json`, or what stood for it."""
+    carried: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    """Dead weights and the whole head of the language model, by published name, as stored."""
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """Files that travel as they are."""
+    heads: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Name of the `.pt` file by what it holds; what is not listed goes among the other weights."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checkpoint:
     """Everything a policy is made of."""
 
-    config: VlaConfig
+    config: PolicyConfig
     weights: Mapping[str, Tensor]
-    """State dict of `VlaNetwork`."""
+    """State dict of the network."""
     statistics: DatasetStatistics
     tokenizer: Tokenizer
     embodiment: Embodiment
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Further JSON files by name without suffix, such as how the policy was trained."""
+    origin: Origin | None = None
+    """What the published folder that it came from holds besides."""
 
     def require_consistent(self, owner: str) -> None:
         """Refuse parts that do not belong together.
@@ -56,17 +75,22 @@ class Checkpoint:
             VlaError: names the camera, joint count or statistics that do not fit.
         """
         config, robot = self.config, self.embodiment
-        if config.camera_names != robot.camera_names:
+        cameras = tuple(name for name in robot.camera_names if config.reads_all_cameras or name in config.camera_names)
+        if config.camera_names != cameras:
             raise VlaError(
                 f"{owner}: {CONFIG} reads cameras {config.camera_names}, {EMBODIMENT} has {robot.camera_names}"
             )
         joints = f"{robot.num_joints} joints of {EMBODIMENT}"
-        for name, size in (
+        sizes = [
             (f"action_dim in {CONFIG}", config.action_dim),
-            (f"state_dim in {CONFIG}", config.state_dim),
             (f"'{config.statistics_key}' action in {STATISTICS}", self.statistics.action.size),
-            (f"'{config.statistics_key}' proprio in {STATISTICS}", self.statistics.proprio.size),
-        ):
+        ]
+        if config.state_is_joints:
+            sizes += [
+                (f"state_dim in {CONFIG}", config.state_dim),
+                (f"'{config.statistics_key}' proprio in {STATISTICS}", self.statistics.proprio.size),
+            ]
+        for name, size in sizes:
             if size != robot.num_joints:
                 raise VlaError(f"{owner}: {name} has length {size}, not the {joints}; restore the original files")
         if self.tokenizer.get_vocab_size() > config.text_vocab_size:
@@ -97,7 +121,9 @@ def save(folder: Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
-        _write(fresh, checkpoint, dtype)
+        _writer(checkpoint.config)(fresh, checkpoint, dtype)
+        for name, content in checkpoint.extra.items():
+            (fresh / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
         _take_over(folder, fresh)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -120,9 +146,9 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
         config=config,
         weights=_weights(folder / WEIGHTS, device),
         statistics=read_statistics(folder / STATISTICS, config.statistics_key),
-        tokenizer=_tokenizer(folder / TOKENIZER),
+        tokenizer=read_tokenizer(folder / TOKENIZER),
         embodiment=Embodiment.from_json(_text(folder / EMBODIMENT)),
-        extra={path.stem: _json(path) for path in sorted(folder.glob("*.json")) if path.name not in _FILES},
+        extra=extra_files(folder, _FILES),
     )
     checkpoint.require_consistent(f"checkpoint {folder}")
     return checkpoint
@@ -130,20 +156,30 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether `folder` looks like something `save` wrote."""
-    return all((Path(folder) / name).is_file() for name in (CONFIG, WEIGHTS))
+    return (Path(folder) / CONFIG).is_file() and bool(_weight_files(Path(folder)))
 
 
 def weights_sha256(folder: Path) -> str:
-    """What tells one policy from another, wherever it lies; `sha256sum model.safetensors` prints the same."""
+    """What tells one policy from another, wherever it lies; `cat model*.safetensors | sha256sum` prints the same."""
     digest = hashlib.sha256()
-    with (Path(folder) / WEIGHTS).open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    for path in _weight_files(Path(folder)):
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     return digest.hexdigest()
 
 
-def refuse_code(folder: Path) -> None:
+def extra_files(folder: Path, known: Collection[str]) -> dict[str, Any]:
+    """Read the JSON files of a folder that are not among `known`, by name without suffix."""
+    return {path.stem: _json(path) for path in sorted(folder.glob("*.json")) if path.name not in known}
+
+
+def refuse_code(folder: Path, known: Collection[str] = ()) -> None:
     """Refuse a folder that asks to be executed.
+
+    Args:
+        folder: The checkpoint.
+        known: Classes that an `auto_map` may name, for nothing here looks for them.
 
     Raises:
         VlaError: there is a Python file, or a JSON file with an `auto_map`.
@@ -152,7 +188,7 @@ def refuse_code(folder: Path) -> None:
         raise VlaError(f"{folder} carries code ({', '.join(scripts)}); checkpoints are data; remove it to go on")
     for path in folder.glob("*.json"):
         content = _json(path)
-        if isinstance(content, dict) and "auto_map" in content:
+        if isinstance(content, dict) and "auto_map" in content and not _is_known(content["auto_map"], known):
             raise VlaError(f"{path} asks for remote code (auto_map); remove the key if the rest is to be trusted")
 
 
@@ -176,19 +212,37 @@ def require_fitting(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor
             )
 
 
+def _writer(config: PolicyConfig) -> Callable[[Path, Checkpoint, torch.dtype | None], None]:
+    if isinstance(config, VlaConfig):
+        return _write
+    from vla_policy.openvla import folder  # it reads checkpoints itself
+
+    return folder.write
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Files that hold the weights, in one or in several."""
+    return sorted(folder.glob("model-*-of-*.safetensors")) or sorted(folder.glob(WEIGHTS))
+
+
+def _is_known(auto_map: Any, known: Collection[str]) -> bool:
+    """Whether all that an `auto_map` names is known; 'owner/name--' before a class says where its code lies."""
+    return isinstance(auto_map, dict) and all(str(value).split("--")[-1] in known for value in auto_map.values())
+
+
 def _write(folder: Path, checkpoint: Checkpoint, dtype: torch.dtype | None) -> None:
     weights = {
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
         for name, tensor in checkpoint.weights.items()
     }
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    assert isinstance(checkpoint.config, VlaConfig)
     write_statistics(folder / STATISTICS, {checkpoint.config.statistics_key: checkpoint.statistics})
     texts = {
         CONFIG: checkpoint.config.to_json(),
         TOKENIZER: checkpoint.tokenizer.to_str(),
         EMBODIMENT: checkpoint.embodiment.to_json(),
     }
-    texts |= {f"{name}.json": json.dumps(content, indent=2) for name, content in checkpoint.extra.items()}
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
 
@@ -213,7 +267,12 @@ def _weights(path: Path, device: torch.device | str) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
-def _tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a `tokenizer.json`.
+
+    Raises:
+        VlaError: it is none.
+    """
     try:
         return Tokenizer.from_str(_text(path))
     except Exception as error:  # the library raises nothing narrower

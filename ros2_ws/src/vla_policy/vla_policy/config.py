@@ -1,10 +1,14 @@
-"""Everything that decides the shape and the reading of a policy network; stored as `config.json`."""
+"""Everything that decides the shape and the reading of a policy network.
+
+`PolicyConfig` is what every network shares, `VlaConfig` the networks we design, stored as `config.json`;
+`openvla.config.OpenVlaConfig` is the published one.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from vla_policy.action_frame import ACTION_FRAMES, ActionFrame
 from vla_policy.errors import VlaError
@@ -15,23 +19,24 @@ Decoding = Literal["expectation", "argmax", "sample"]
 PLACEHOLDERS: tuple[str, ...] = get_args(Placeholders)
 DECODINGS: tuple[str, ...] = get_args(Decoding)
 
+OPENVLA_TEMPLATE = "In: What action should the robot take to {instruction}?\nOut:"
+
 _MODEL_TYPE = "vla_policy"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class VlaConfig:
-    """One policy network. Presets are functions in `presets`."""
+class PolicyConfig:
+    """What those who ask a policy network, of whatever design, must know of it."""
+
+    reads_all_cameras: ClassVar[bool] = True
+    """Whether the robot may have no camera that the network does not read."""
+    state_is_joints: ClassVar[bool] = True
+    """Whether the state has one number a joint."""
 
     camera_names: tuple[str, ...]
     """Order in which the network reads the images."""
     image_size: int
-    """Side of the square image the vision encoder sees [px]; larger images are averaged down to it."""
-    vision_channels: tuple[int, ...]
-    """Output channels of the stride-2 convolutions, first to last."""
-    num_vision_residuals: int = 1
-    """Residual convolutions after those."""
-    num_image_tokens: int = 16
-    """Slots, and so tokens, of one image."""
+    """Side of the square image the vision encoder sees [px]."""
 
     hidden_size: int
     num_layers: int
@@ -80,11 +85,6 @@ class VlaConfig:
                 raise VlaError(f"config: {field} is '{getattr(self, field)}'; choose one of {', '.join(allowed)}")
         if "{instruction}" not in self.prompt_template:
             raise VlaError("config: prompt_template lacks '{instruction}'")
-        if not self.camera_names or not self.vision_channels or self.image_size % self.feature_stride:
-            raise VlaError(
-                f"config: image_size {self.image_size} must be a multiple of the feature stride {self.feature_stride}, "
-                "with at least one camera and one convolution"
-            )
         if self.hidden_size % (2 * self.num_heads):
             raise VlaError(f"config: hidden_size {self.hidden_size} must be an even multiple of num_heads")
         for field in ("bos_id", "stop_id", "prompt_end_id"):
@@ -92,19 +92,52 @@ class VlaConfig:
                 raise VlaError(f"config: {field} {getattr(self, field)} lies outside 0..text_vocab_size - 1")
 
     @property
+    def predicts_tokens(self) -> bool:
+        """Whether there are bins to choose among, and so log-probabilities."""
+        return True
+
+    @property
     def num_cameras(self) -> int:
         """Images in one observation."""
         return len(self.camera_names)
 
     @property
-    def feature_stride(self) -> int:
-        """Side of the square of pixels that one position of the feature map stands for [px]."""
-        return 2 ** len(self.vision_channels)
-
-    @property
     def num_action_tokens(self) -> int:
         """Placeholders in the sequence, K * A."""
         return self.chunk_length * self.action_dim
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VlaConfig(PolicyConfig):
+    """One policy network of our own design. Presets are functions in `presets`.
+
+    Images larger than `image_size` are averaged down to it.
+    """
+
+    vision_channels: tuple[int, ...]
+    """Output channels of the stride-2 convolutions, first to last."""
+    num_vision_residuals: int = 1
+    """Residual convolutions after those."""
+    num_image_tokens: int = 16
+    """Slots, and so tokens, of one image."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can be built from, naming the field.
+
+        Raises:
+            VlaError: a field has a value it cannot have.
+        """
+        PolicyConfig.__post_init__(self)  # super() does not know the class that `slots` makes anew
+        if not self.camera_names or not self.vision_channels or self.image_size % self.feature_stride:
+            raise VlaError(
+                f"config: image_size {self.image_size} must be a multiple of the feature stride {self.feature_stride}, "
+                "with at least one camera and one convolution"
+            )
+
+    @property
+    def feature_stride(self) -> int:
+        """Side of the square of pixels that one position of the feature map stands for [px]."""
+        return 2 ** len(self.vision_channels)
 
     def to_json(self) -> str:
         """The text stored as `config.json`."""

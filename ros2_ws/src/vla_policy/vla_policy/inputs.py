@@ -27,6 +27,11 @@ class PolicyInputs:
         """Observations in the batch."""
         return self.prompt_BL.shape[0]
 
+    @property
+    def is_padded(self) -> bool:
+        """Whether a prompt is shorter than the longest; on a GPU this waits for the device."""
+        return not bool(self.prompt_mask_BL.all())
+
     def __getitem__(self, index: slice | Tensor) -> PolicyInputs:
         """Rows of the batch, chosen by a slice, by numbers or by a boolean mask."""
         return self._map(lambda tensor: tensor[index])

@@ -20,16 +20,16 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from vla_policy import checkpoint, decoding
+from vla_policy import checkpoint, decoding, networks
 from vla_policy.action_frame import from_frame, to_frame
-from vla_policy.checkpoint import Checkpoint
-from vla_policy.config import DECODINGS, Decoding, VlaConfig
+from vla_policy.checkpoint import Checkpoint, Origin
+from vla_policy.config import DECODINGS, Decoding, PolicyConfig
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 from vla_policy.inputs import PolicyInputs
-from vla_policy.network import VlaNetwork
 from vla_policy.normalization import DatasetStatistics, normalise, un_normalise
 from vla_policy.prompt import PromptEncoder
+from vla_policy.sequence import ActionSequence
 from vla_policy.tokenizer import ActionTokenizer
 from vla_policy.types import ActionChunk, Image, Observation, Vector
 
@@ -51,8 +51,8 @@ class VlaPolicy:
 
     def __init__(
         self,
-        network: VlaNetwork,
-        config: VlaConfig,
+        network: ActionSequence,
+        config: PolicyConfig,
         statistics: DatasetStatistics,
         embodiment: Embodiment,
         tokenizer: Tokenizer,
@@ -77,6 +77,10 @@ class VlaPolicy:
         Raises:
             VlaError: the parts do not fit each other.
         """
+        if decoding and not config.predicts_tokens:
+            raise VlaError(
+                f"this checkpoint regresses its actions: '{decoding}' has no bins to choose among; leave it out"
+            )
         self.decoding: Decoding = decoding or config.decoding
         if self.decoding not in DECODINGS:
             raise VlaError(f"unknown decoding '{decoding}'; choose one of {', '.join(DECODINGS)}")
@@ -89,6 +93,7 @@ class VlaPolicy:
         self.temperature = temperature
         self.extra: dict[str, Any] = {}
         """Further JSON that is saved with the checkpoint, by file name without suffix."""
+        self.origin: Origin | None = None  # what a published folder holds besides
         self.generator = torch.Generator().manual_seed(seed)
         self._bins = ActionTokenizer()
         self._centres_V = torch.from_numpy(self._bins.centres.copy()).to(self.device)
@@ -97,7 +102,7 @@ class VlaPolicy:
 
     @staticmethod
     def create(
-        config: VlaConfig,
+        config: PolicyConfig,
         embodiment: Embodiment,
         statistics: DatasetStatistics,
         tokenizer: Tokenizer,
@@ -105,7 +110,8 @@ class VlaPolicy:
         device: torch.device | str = "cpu",
     ) -> VlaPolicy:
         """Make an untrained policy; the same seed gives the same weights and leaves torch's generator alone."""
-        return VlaPolicy(_build(config, seed), config, statistics, embodiment, tokenizer, device=device, seed=seed)
+        network = networks.build(config, seed, device)
+        return VlaPolicy(network, config, statistics, embodiment, tokenizer, device=device, seed=seed)
 
     @staticmethod
     def load(
@@ -114,30 +120,28 @@ class VlaPolicy:
         robot: Embodiment | None = None,
         decoding: Decoding | None = None,
         temperature: float = 1.0,
+        dtype: torch.dtype | None = None,
     ) -> VlaPolicy:
-        """Read a checkpoint folder.
+        """Read a checkpoint folder, of ours or of OpenVLA-OFT's.
 
         Args:
             folder: The checkpoint.
             device: Where the network runs.
-            robot: Refuse the checkpoint unless it was made for this robot.
+            robot: Refuse the checkpoint unless it was made for this robot; a published one that says nothing is read
+                for it.
             decoding: As in the constructor.
             temperature: As in the constructor.
+            dtype: Precision of published weights; by default as stored where the device multiplies bfloat16. Ours are
+                always float32.
 
         Raises:
             VlaError: the checkpoint is damaged, or belongs to another robot; the message says what differs.
         """
-        owner = f"checkpoint {folder}"
-        parts = checkpoint.load(Path(folder), device)
-        if robot is not None:
-            robot.require_same(parts.embodiment, owner)
-        network = _build(parts.config, seed=0)
-        checkpoint.require_fitting(parts.weights, network.state_dict(), owner)
-        network.load_state_dict(parts.weights)
+        network, parts = networks.read(Path(folder), device, robot, dtype)
         policy = VlaPolicy(
             network, parts.config, parts.statistics, parts.embodiment, parts.tokenizer, decoding, temperature, device
         )
-        policy.extra = dict(parts.extra)
+        policy.extra, policy.origin = dict(parts.extra), parts.origin
         return policy
 
     def save(
@@ -177,7 +181,11 @@ class VlaPolicy:
             state_BS: Measured joints [rad, m], not normalised.
             instructions: One a row.
         """
-        batch = len(instructions)
+        batch, read = len(instructions), self.config.camera_names
+        if len(read) < len(self.embodiment.cameras) == images_BCHW3.shape[1]:
+            images_BCHW3 = images_BCHW3[:, [self.embodiment.camera_names.index(name) for name in read]]
+        if not self.config.use_proprio:
+            state_BS = state_BS[:, : self.config.state_dim]
         expected = (batch, self.config.num_cameras)
         if images_BCHW3.dtype != np.uint8 or images_BCHW3.ndim != 5 or images_BCHW3.shape[:2] != expected:
             raise VlaError(
@@ -188,7 +196,7 @@ class VlaPolicy:
         prompt_BL, mask_BL = self._prompts.encode(instructions)
         proprio_BS = normalise(state_BS, self.statistics.proprio, self.config.normalisation)
         return PolicyInputs(
-            images_BCHW3=torch.tensor(images_BCHW3, device=self.device),
+            images_BCHW3=self.network.prepare(torch.tensor(images_BCHW3, device=self.device)),
             prompt_BL=torch.tensor(prompt_BL, device=self.device),
             prompt_mask_BL=torch.tensor(mask_BL, device=self.device),
             state_BS=torch.tensor(proprio_BS, device=self.device),
@@ -207,6 +215,14 @@ class VlaPolicy:
         """Absolute joint targets of normalised values in [-1, 1]."""
         framed = un_normalise(_array(values_BKA), self.statistics.action, self.config.normalisation)
         return from_frame(framed, state_BS, self.embodiment, self.config.action_frame)
+
+    def require_tokens(self) -> None:
+        """Refuse to be trained by RL if there are no tokens to learn probabilities of.
+
+        Raises:
+            VlaError: the checkpoint regresses its actions; says what to take instead.
+        """
+        self.network.require_tokens()
 
     def log_probs(self, inputs: PolicyInputs, indices_BKA: Tensor, temperature: float) -> Tensor:
         """Log-probabilities of given bins, log_probs_BKA, differentiable; equal to those `sample` returned."""
@@ -233,6 +249,8 @@ class VlaPolicy:
         """Absolute joint targets, actions_BKA, by the configured decoding."""
         if self.decoding == "sample":
             return self.sample(inputs, state_BS, self.temperature).actions_BKA
+        if not self.config.predicts_tokens:
+            return self.decode_values(self.network.regress(inputs), state_BS)
         logits_BKAV = self.network(inputs)
         if self.decoding == "argmax":
             return self.decode_indices(decoding.argmax(logits_BKAV), state_BS)
@@ -263,13 +281,8 @@ class VlaPolicy:
             tokenizer=self.tokenizer,
             embodiment=self.embodiment,
             extra=self.extra,
+            origin=self.origin,
         )
-
-
-def _build(config: VlaConfig, seed: int) -> VlaNetwork:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return VlaNetwork(config).eval()
 
 
 def _array(values: npt.NDArray[Any] | Tensor) -> npt.NDArray[Any]:

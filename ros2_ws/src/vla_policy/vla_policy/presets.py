@@ -1,4 +1,4 @@
-"""The sizes of network we train. A preset is a function of the robot; change one with `dataclasses.replace`."""
+"""The sizes of network there are. A preset is a function of the robot; change one with `dataclasses.replace`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from vla_policy.config import VlaConfig
 from vla_policy.embodiment import Embodiment
+from vla_policy.openvla.config import ImagePipeline, OpenVlaConfig, TowerConfig
 
 
 def tiny(embodiment: Embodiment) -> VlaConfig:
@@ -44,4 +45,30 @@ def small(embodiment: Embodiment) -> VlaConfig:
     )
 
 
+def openvla_7b(embodiment: Embodiment) -> OpenVlaConfig:
+    """OpenVLA-OFT's 7.5 B parameters, 224 px, 256 tokens a camera, for a robot of ours; wants a GPU of 24 GB to answer.
+
+    Published checkpoints need no preset: `VlaPolicy.load` reads theirs. Images are scaled to 224 px and not cropped,
+    for our data sets are not either.
+    """
+    return OpenVlaConfig(
+        camera_names=embodiment.camera_names,
+        image_size=224,
+        dinov2=TowerConfig(width=1024, num_blocks=24, mlp_width=4096, patch_size=14, num_registers=4),
+        siglip=TowerConfig(width=1152, num_blocks=27, mlp_width=4304, patch_size=14),
+        hidden_size=4096,
+        num_layers=32,
+        num_heads=32,
+        num_kv_heads=32,
+        intermediate_size=11008,
+        chunk_length=8,
+        action_dim=embodiment.num_joints,
+        state_dim=embodiment.num_joints,
+        action_frame="relative",
+        decoding="expectation",
+        images=ImagePipeline(lanczos=True),
+    )
+
+
 PRESETS: dict[str, Callable[[Embodiment], VlaConfig]] = {"tiny": tiny, "small": small}
+"""Those that are trained from nothing."""

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from vla_policy.config import OPENVLA_TEMPLATE as OPENVLA_TEMPLATE
 from vla_policy.errors import VlaError
 
-OPENVLA_TEMPLATE = "In: What action should the robot take to {instruction}?\nOut:"
 PLAIN_TEMPLATE = "{instruction}"
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<act>")

@@ -1,0 +1,1 @@
+"""OpenVLA-OFT at its published size: its folders, its images, its network."""

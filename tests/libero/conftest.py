@@ -43,11 +43,11 @@ def assets(shared_folder):
 
 @pytest.fixture(scope="session")
 def cache(assets, shared_folder):
-    """A cache with `TASKS`, models as the benchmark draws them included."""
+    """A cache with `TASKS`, models as the benchmark draws them included; LIBERO_TEST_CACHE keeps it between runs."""
     from vla_rl_trainer.libero.compile_task import ensure_compiled
     from vla_rl_trainer.libero.suites import TaskName
 
-    folder = shared_folder / "libero_cache"
+    folder = Path(os.environ.get("LIBERO_TEST_CACHE") or shared_folder / "libero_cache")
     for task in TASKS:
         ensure_compiled(folder, TaskName.parse(task), "stock")
     return folder

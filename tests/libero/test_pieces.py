@@ -193,6 +193,7 @@ def made_task():
         cameras=(0, 1),
         origin={"mujoco": mujoco.__version__},
         states_NS=np.random.default_rng(0).normal(size=(3, 5)),
+        seen_N2Q=np.ones((3, 2, 4)),
         fixture_poses_NF7=np.zeros((3, 2, 7)),
         goal_rotations_N33=np.zeros((3, 3, 3)),
         grippers_N2=np.zeros((3, 2)),

@@ -55,6 +55,8 @@ class CompiledTask:
     """Versions and assets it was compiled from."""
     states_NS: Array
     """Physics (`STATE`) after the wait, for each recorded initial state."""
+    seen_N2Q: Array
+    """Joint positions that the first observation shows, see `Controller.step`."""
     fixture_poses_NF7: Array
     """Position and quaternion of each fixture."""
     goal_rotations_N33: Array
@@ -68,7 +70,7 @@ class CompiledTask:
         return len(self.states_NS)
 
 
-ARRAYS = ("states_NS", "fixture_poses_NF7", "goal_rotations_N33", "grippers_N2")
+ARRAYS = ("states_NS", "seen_N2Q", "fixture_poses_NF7", "goal_rotations_N33", "grippers_N2")
 
 
 def default_cache() -> Path:

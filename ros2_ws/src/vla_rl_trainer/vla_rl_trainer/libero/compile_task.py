@@ -114,7 +114,7 @@ def read_environment(environment: Any, task: TaskName) -> CompiledTask:
     fixtures = tuple(inner.obj_body_id[name] for name in inner.fixtures_dict)
     environment.seed(0)
     settled = [_settle(environment, constants, number, state, fixtures) for number, state in enumerate(initial)]
-    states, poses, rotations, grippers = (np.stack(part) for part in zip(*settled, strict=True))
+    states, seen, poses, rotations, grippers = (np.stack(part) for part in zip(*settled, strict=True))
     assets = find_assets()
     return CompiledTask(
         name=str(task),
@@ -133,6 +133,7 @@ def read_environment(environment: Any, task: TaskName) -> CompiledTask:
             "seed": 0,
         },
         states_NS=states,
+        seen_N2Q=seen,
         fixture_poses_NF7=poses,
         goal_rotations_N33=rotations,
         grippers_N2=grippers,
@@ -188,7 +189,7 @@ def start_trial(environment: Any, number: int, state: Array, *, hard: bool = Fal
 
 def _settle(
     environment: Any, constants: ControllerConstants, number: int, initial: Array, fixtures: tuple[int, ...]
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
     start_trial(environment, number, initial)
     inner = environment.env
     model, data = inner.sim.model._model, inner.sim.data._data
@@ -196,14 +197,14 @@ def _settle(
     state = controller.start()
     state.goal_rotation = np.array(inner.robots[0].controller.goal_ori)
     state.gripper = np.array(inner.robots[0].gripper.current_action, dtype=np.float64)
-    unused = np.empty(model.nq)
+    seen = np.empty((2, model.nq))
     for _ in range(WAIT_STEPS - 1):
-        controller.step(state, np.array(WAIT_ACTION), unused)
+        controller.step(state, np.array(WAIT_ACTION), seen)
     physics = np.empty(mujoco.mj_stateSize(model, STATE))
     mujoco.mj_getState(model, data, physics, STATE)
     places = list(fixtures)
     poses = np.concatenate([model.body_pos[places], model.body_quat[places]], axis=1)
-    return physics, poses, state.goal_rotation, state.gripper
+    return physics, seen, poses, state.goal_rotation, state.gripper
 
 
 def main(config: CompileConfig) -> None:

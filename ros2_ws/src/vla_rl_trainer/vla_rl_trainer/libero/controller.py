@@ -65,9 +65,27 @@ class ControllerConstants:
 
 
 @njit(cache=True)
-def _torques(
-    goal_position: Array,
-    goal_rotation: Array,
+def _operational_space(
+    mass: Array, full: Array, jp: Array, jr: Array
+) -> tuple[Array, Array, Array]:  # pragma: no cover  compiled
+    """What the hand weighs in its motions and turns, and which joint motions leave it where it is."""
+    inverse = np.linalg.inv(mass)
+    lambda_full = np.linalg.pinv(np.dot(np.dot(full, inverse), full.transpose()))
+    lambda_position = np.linalg.pinv(np.dot(np.dot(jp, inverse), jp.transpose()))
+    lambda_rotation = np.linalg.pinv(np.dot(np.dot(jr, inverse), jr.transpose()))
+    nullspace = np.eye(ARM_DOFS) - np.dot(np.dot(inverse, full.transpose()).dot(lambda_full), full)
+    return lambda_position, lambda_rotation, nullspace
+
+
+@njit(cache=True)
+def _control(
+    control: Array,
+    arm: npt.NDArray[np.int64],
+    fingers: npt.NDArray[np.int64],
+    gripper_bias: Array,
+    gripper_weight: Array,
+    torque_low: Array,
+    torque_high: Array,
     position: Array,
     rotation: Array,
     joints: Array,
@@ -79,8 +97,12 @@ def _torques(
     initial_joint: Array,
     kp: Array,
     kd: Array,
-) -> Array:  # pragma: no cover  compiled
-    """Torques of the arm before they are clipped, as robosuite's `OperationalSpaceController` computes them."""
+    goal_position: Array,
+    goal_rotation: Array,
+    gripper: Array,
+    close: Array,
+) -> None:  # pragma: no cover  compiled
+    """Fill `control` as robosuite's `OperationalSpaceController` and `PandaGripper` do; moves `gripper` on."""
     jp = np.ascontiguousarray(jacobian_position[:, :ARM_DOFS])
     jr = np.ascontiguousarray(jacobian_rotation[:, :ARM_DOFS])
     full = np.vstack((jp, jr))
@@ -92,19 +114,19 @@ def _torques(
     torque = 0.5 * turn * kp[3:] - angular * kd[3:]
 
     arm_mass = np.ascontiguousarray(mass[:ARM_DOFS, :ARM_DOFS])
-    inverse = np.linalg.inv(arm_mass)
-    lambda_full = np.linalg.pinv(np.dot(np.dot(full, inverse), full.transpose()))
-    lambda_position = np.linalg.pinv(np.dot(np.dot(jp, inverse), jp.transpose()))
-    lambda_rotation = np.linalg.pinv(np.dot(np.dot(jr, inverse), jr.transpose()))
-    nullspace = np.eye(ARM_DOFS) - np.dot(np.dot(inverse, full.transpose()).dot(lambda_full), full)
-
+    lambda_position, lambda_rotation, nullspace = _operational_space(arm_mass, full, jp, jr)
     wrench = np.concatenate((np.dot(lambda_position, force), np.dot(lambda_rotation, torque)))
     arm_velocities = velocities[:ARM_DOFS].copy()
     posture = np.dot(
         arm_mass,
         _NULLSPACE_KP * (initial_joint - joints[:ARM_DOFS]) - np.sqrt(_NULLSPACE_KP) * 2 * arm_velocities,
     )
-    return np.dot(full.transpose(), wrench) + bias[:ARM_DOFS] + np.dot(nullspace.transpose(), posture)
+    torques = np.dot(full.transpose(), wrench) + bias[:ARM_DOFS] + np.dot(nullspace.transpose(), posture)
+    for index in range(len(arm)):
+        control[arm[index]] = min(max(torques[index], torque_low[index]), torque_high[index])
+    for index in range(len(fingers)):
+        gripper[index] = min(max(gripper[index] + close[index], -1.0), 1.0)
+        control[fingers[index]] = gripper_bias[index] + gripper_weight[index] * gripper[index]
 
 
 def rotation_of(turn: Array) -> Array:
@@ -150,33 +172,48 @@ class Controller:
         self._mass = np.zeros((model.nv, model.nv))
         self._position = data.site_xpos[constants.site]
         self._rotation = data.site_xmat[constants.site].reshape(3, 3)
-        self._initial_joint, self._kp, self._kd = (
-            np.array(values) for values in (constants.initial_joint, constants.kp, constants.kd)
-        )
         low, high = np.array(constants.input_low), np.array(constants.input_high)
         out_low, out_high = np.array(constants.output_low), np.array(constants.output_high)
         self._input = low, high
         self._scale = abs(out_high - out_low) / abs(high - low)
         self._middle_in, self._middle_out = (high + low) / 2.0, (out_high + out_low) / 2.0
-        self._torque_low, self._torque_high = np.array(constants.torque_low), np.array(constants.torque_high)
         ranges = model.actuator_ctrlrange[list(constants.gripper_actuators)]
-        self._gripper_bias, self._gripper_weight = ranges.mean(axis=1), 0.5 * (ranges[:, 1] - ranges[:, 0])
-        self._arm = np.array(constants.actuators)
-        self._fingers = np.array(constants.gripper_actuators)
+        self._views = (
+            data.ctrl,
+            np.array(constants.actuators),
+            np.array(constants.gripper_actuators),
+            ranges.mean(axis=1),
+            0.5 * (ranges[:, 1] - ranges[:, 0]),
+            np.array(constants.torque_low),
+            np.array(constants.torque_high),
+            self._position,
+            self._rotation,
+            data.qpos,
+            data.qvel,
+            self._jacobians[0],
+            self._jacobians[1],
+            self._mass,
+            data.qfrc_bias,
+            np.array(constants.initial_joint),
+            np.array(constants.kp),
+            np.array(constants.kd),
+        )
+        """First arguments of `_control`, most of them windows into `data`."""
 
     def start(self) -> ControllerState:
         """The controller of an episode that has just been reset."""
         rotation = np.array(self._constants.goal_rotation).reshape(3, 3)
-        return ControllerState(rotation, np.zeros(len(self._fingers)))
+        return ControllerState(rotation, np.zeros(len(self._constants.gripper_actuators)))
 
-    def step(self, state: ControllerState, action: Array, before_last: Array) -> None:
+    def step(self, state: ControllerState, action: Array, seen: Array) -> None:
         """One control step of the world in `data`.
 
         Args:
             state: Of the world; changed.
             action: Hand motion and gripper as LIBERO takes them, each in [-1, 1], shape (7,).
-            before_last: Filled with the joint positions one physics step before the end. Images and predicates
-                of stock LIBERO are of this moment: a step integrates after it has computed where everything is.
+            seen: Filled with the joint positions two and one physics steps before the end, shape (2, nq). Published
+                evaluations see the former, and fingers at the latter: robosuite takes its observations once a
+                control step, at a moment that depends on how often they were forced before.
         """
         model, data = self._model, self._data
         delta = (np.clip(action[:6], *self._input) - self._middle_in) * self._scale + self._middle_out
@@ -190,24 +227,7 @@ class Controller:
                     state.goal_rotation = np.dot(rotation_of(delta[3:]), self._rotation)
             mujoco.mj_jacSite(model, data, self._jacobians[0], self._jacobians[1], self._constants.site)
             mujoco.mj_fullM(model, self._mass, data.qM)
-            torques = _torques(
-                goal_position,
-                state.goal_rotation,
-                self._position,
-                self._rotation,
-                data.qpos,
-                data.qvel,
-                self._jacobians[0],
-                self._jacobians[1],
-                self._mass,
-                data.qfrc_bias,
-                self._initial_joint,
-                self._kp,
-                self._kd,
-            )
-            state.gripper = np.clip(state.gripper + close, -1.0, 1.0)
-            data.ctrl[self._arm] = np.clip(torques, self._torque_low, self._torque_high)
-            data.ctrl[self._fingers] = self._gripper_bias + self._gripper_weight * state.gripper
-            if index == self._constants.substeps - 1:
-                before_last[:] = data.qpos
+            _control(*self._views, goal_position, state.goal_rotation, state.gripper, close)
+            if index >= self._constants.substeps - 2:
+                seen[index - self._constants.substeps] = data.qpos
             mujoco.mj_step2(model, data)

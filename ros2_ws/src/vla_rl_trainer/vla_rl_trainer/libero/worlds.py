@@ -113,14 +113,17 @@ class TaskScene:
             lamp.show(self.model, self.data)
         self._cameras.draw(self.model, self.data, out_CHW3)
 
-    def proprioception(self) -> Array:
-        """State of the arm of the world whose turn it is: hand position, axis times angle, fingers or opening."""
+    def proprioception(self, fingers: Array) -> Array:
+        """State of the arm of the world whose turn it is: hand position, axis times angle, fingers or opening.
+
+        Args:
+            fingers: Their positions [m]; the benchmark reads them a physics step later than the rest.
+        """
         data, constants = self.data, self.compiled.controller
         w, *axis = data.xquat[constants.hand]
         length = math.sqrt(max(0.0, 1.0 - w * w))
         turn = np.array(axis) * (2.0 * math.acos(min(1.0, max(-1.0, w))) / length if length else 0.0)
-        left, right = data.qpos[list(constants.fingers)]
-        grip = [left, right] if self._config.fingers else [left - right]
+        grip = fingers if self._config.fingers else fingers[:1] - fingers[1:]
         return np.concatenate([data.site_xpos[constants.site], turn, grip])
 
     def close(self) -> None:
@@ -140,9 +143,13 @@ class World:
     physics: Array
     controller: ControllerState
     seen: Array
-    """Joint positions that the images show: one physics step before `physics`, as in the benchmark."""
-    proprioception: Array
+    """Joint positions (2, nq) that observations show, a few milliseconds before `physics`, as in the benchmark."""
     steps: int = 0
+
+    def observe(self) -> None:
+        """Make it this world's turn, with everything where observations show it."""
+        self.scene.enter(self.physics, self.state)
+        self.scene.place(self.seen[0])
 
 
 class LiberoWorlds:
@@ -178,12 +185,9 @@ class LiberoWorlds:
             scene = self.scene(episode.task)
             compiled = scene.compiled
             state = state_of(episode, self._config.states, compiled.num_states)
-            physics = compiled.states_NS[state].copy()
-            scene.enter(physics, state)
-            seen = scene.data.qpos.copy()
-            scene.place(seen)
+            physics, seen = compiled.states_NS[state].copy(), compiled.seen_N2Q[state].copy()
             controller = ControllerState(compiled.goal_rotations_N33[state].copy(), compiled.grippers_N2[state].copy())
-            self._worlds[slot] = World(episode, scene, state, physics, controller, seen, scene.proprioception())
+            self._worlds[slot] = World(episode, scene, state, physics, controller, seen)
 
     def step_chunk(self, slots: Sequence[int], actions_BKA: npt.NDArray[np.floating]) -> ChunkOutcome:
         """Run a chunk of actions in each slot.
@@ -232,21 +236,22 @@ class LiberoWorlds:
             if success:
                 break
         world.steps += count
-        world.proprioception = scene.proprioception()
         scene.leave(world.physics)
         return success, broken, count, signals
 
     def joint_states(self, slots: Sequence[int], out_BS: npt.NDArray[np.float32]) -> None:
         """State of the arm in each slot, as `LIBERO_PANDA` has it, into `out_BS`."""
         for row, slot in enumerate(slots):
-            out_BS[row] = self.world(slot).proprioception
+            world = self.world(slot)
+            world.observe()
+            fingers = world.seen[1][list(world.scene.compiled.controller.fingers)]
+            out_BS[row] = world.scene.proprioception(fingers)
 
     def images(self, slots: Sequence[int], out: Sequence[Image] | Image) -> None:
         """Camera images of each slot into its entry of `out` (cameras, image_size, image_size, 3)."""
         for slot, image in zip(slots, out, strict=True):
             world = self.world(slot)
-            world.scene.enter(world.physics, world.state)
-            world.scene.place(world.seen)
+            world.observe()
             world.scene.draw(image)
 
     def close(self) -> None:

@@ -30,6 +30,15 @@ def test_from_frame_undoes_to_frame_over_any_batch(robot, seed, frame):
     assert back.dtype == np.float32
 
 
+def test_liberos_gripper_is_open_or_closed(robot):
+    state = np.zeros(8)  # of another length than the actions
+    told = np.array([[0.3, -0.2, 0.0], [0.3, -0.2, 0.9]], np.float32)  # the data's: closed, open
+    given = from_frame(told, state, robot, "libero")
+    assert given == pytest.approx(np.array([[0.3, -0.2, 1.0], [0.3, -0.2, -1.0]]))
+    assert to_frame(given, state, robot, "libero")[:, 2].tolist() == [0.0, 1.0]
+    assert given.dtype == np.float32
+
+
 def test_an_unknown_frame_is_refused(robot):
     with pytest.raises(VlaError, match="absolute, relative"):
         to_frame(np.zeros((2, 3)), np.zeros(3), robot, "delta")  # pyright: ignore[reportArgumentType]

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 
-from vla_policy.embodiment import Embodiment
-from vla_policy.openvla.robots import libero
+from vla_policy.embodiment import Camera, Embodiment, Joint
+from vla_policy.openvla.config import LIBERO_IMAGES
+from vla_policy.openvla.reading import Reading
 from vla_policy.types import Observation
 
 HIDDEN, LAYERS, MLP, VOCABULARY = 32, 2, 48, 32064
@@ -73,7 +74,28 @@ def exact(monkeypatch):
 
 
 @pytest.fixture
-def robot() -> Embodiment:
+def libero() -> Callable[[int], Embodiment]:
+    """A hand moved in small steps, seen by one camera or two."""
+
+    def make(num_cameras: int) -> Embodiment:
+        names = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+        return Embodiment(
+            name="libero",
+            joints=tuple(
+                Joint(name=name, lower=-1, upper=1, max_velocity=9, max_acceleration=99, is_gripper=name == "gripper")
+                for name in names
+            ),
+            cameras=tuple(
+                Camera(name=name, height=56, width=56, fovy=0.8) for name in ("agentview", "wrist")[:num_cameras]
+            ),
+            control_period=0.05,
+        )
+
+    return make
+
+
+@pytest.fixture
+def robot(libero) -> Embodiment:
     return libero(1)
 
 
@@ -149,9 +171,15 @@ def datasets() -> dict[str, Any]:
 
 @pytest.fixture
 def make_folder(tmp_path, tensors, proprio, l1, datasets) -> Folder:
-    """Write a folder: `proprio` is None, 'pt' or 'safetensors'; `change` may alter the weights, `config` keys."""
+    """Write a folder.
 
-    def make(name: str = "published", kind: str | None = None, with_l1: bool = False, change=None, **config) -> Path:
+    `kind` of proprio projector is None, 'pt' or 'safetensors'; `cameras` are said in a `reading.json`; `change` may alter
+    the weights, `config` keys.
+    """
+
+    def make(
+        name: str = "published", kind: str | None = None, with_l1: bool = False, cameras=None, change=None, **config
+    ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         weights = dict(tensors)
@@ -166,6 +194,8 @@ def make_folder(tmp_path, tensors, proprio, l1, datasets) -> Folder:
         if change is not None:
             change(weights)
         _write_shards(folder, weights)
+        if cameras:
+            (folder / "reading.json").write_text(_reading(cameras).to_json())
         (folder / "config.json").write_text(json.dumps(CONFIG | config))
         (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
         (folder / "dataset_statistics.json").write_text(json.dumps(datasets))
@@ -195,6 +225,11 @@ def observe(robot) -> Callable[[int], list[Observation]]:
         ]
 
     return make
+
+
+def _reading(cameras: tuple[str, ...]) -> Reading:
+    """As LIBERO's, of more cameras."""
+    return Reading(camera_names=cameras, chunk_length=8, normalisation="bounds_q99", images=LIBERO_IMAGES)
 
 
 def _photo(rng: np.random.Generator) -> np.ndarray:

@@ -19,7 +19,6 @@ from vla_policy.openvla import manifest, memory, shards, weights
 from vla_policy.openvla.config import MEANS, STDS
 from vla_policy.openvla.network import OpenVlaNetwork
 from vla_policy.openvla.reading import usual
-from vla_policy.openvla.robots import libero
 from vla_policy.policy import VlaPolicy
 from vla_policy.policy_source import PolicySource, load_policy
 from vla_policy.presets import openvla_7b
@@ -43,7 +42,7 @@ def stored_names(policy):
 
 
 @pytest.mark.parametrize("kind", [None, "safetensors", "pt"])
-def test_what_is_written_is_what_was_read(make_folder, tmp_path, kind):
+def test_what_is_written_is_what_was_read(make_folder, tmp_path, kind, libero):
     folder = make_folder(kind=kind)
     policy = VlaPolicy.load(folder, robot=libero(2))
     policy.save(tmp_path / "ours")
@@ -67,7 +66,7 @@ def test_what_is_written_is_what_was_read(make_folder, tmp_path, kind):
 
 
 @torch.no_grad()
-def test_what_was_learned_is_written_into_the_published_names(make_folder, tmp_path, observe):
+def test_what_was_learned_is_written_into_the_published_names(make_folder, tmp_path, observe, libero):
     policy = VlaPolicy.load(make_folder(kind="safetensors"), robot=libero(1))
     for weight in policy.network.parameters():
         weight.mul_(1.01)
@@ -79,7 +78,7 @@ def test_what_was_learned_is_written_into_the_published_names(make_folder, tmp_p
     assert again.config == policy.config and again.embodiment == libero(1)
 
 
-def test_bfloat16_halves_the_folder(make_folder, tmp_path):
+def test_bfloat16_halves_the_folder(make_folder, tmp_path, libero):
     policy = VlaPolicy.load(make_folder(), robot=libero(1))
     policy.save(tmp_path / "half", dtype=torch.bfloat16)
     assert {value.dtype for value in stored(tmp_path / "half").values()} == {torch.bfloat16}
@@ -87,7 +86,7 @@ def test_bfloat16_halves_the_folder(make_folder, tmp_path):
     assert VlaPolicy.load(tmp_path / "half", dtype=torch.bfloat16).network.head.weight.dtype == torch.bfloat16
 
 
-def test_shards_stay_below_their_size(make_folder, tmp_path):
+def test_shards_stay_below_their_size(make_folder, tmp_path, libero):
     network, parts = published.load(make_folder(), robot=libero(1))
     (tmp_path / "many").mkdir()
     published.write(tmp_path / "many", parts, None, max_bytes=3_000_000)
@@ -97,7 +96,7 @@ def test_shards_stay_below_their_size(make_folder, tmp_path):
     assert published.load(tmp_path / "many")[0].state_dict().keys() == network.state_dict().keys()
 
 
-def test_a_single_file_without_index_is_read(make_folder, tensors):
+def test_a_single_file_without_index_is_read(make_folder, tensors, libero):
     folder = make_folder()
     from safetensors.torch import save_file
 
@@ -109,7 +108,7 @@ def test_a_single_file_without_index_is_read(make_folder, tensors):
 
 
 @torch.no_grad()
-def test_dead_weights_may_be_missing(make_folder, observe):
+def test_dead_weights_may_be_missing(make_folder, observe, libero):
     def drop(made):
         for name in [name for name in made if name.startswith("vision") and (".norm." in name or "attn_pool" in name)]:
             del made[name]
@@ -135,21 +134,21 @@ def test_a_published_tower_without_its_dead_block_is_as_deep_as_ever(robot, tmp_
     (tmp_path / "config.json").write_text('{"text_config": {"vocab_size": 32064}}')
     numbers = Statistics.of(np.zeros((2, 7)))
     known = DatasetStatistics(action=numbers, proprio=numbers, num_transitions=2, num_trajectories=1)
-    config = manifest.network_config(tmp_path, shapes, usual(robot, 7), known, "tokens")
+    config = manifest.network_config(tmp_path, shapes, usual(robot, "tokens"), known, "tokens")
     assert (config.dinov2, config.siglip) == (openvla_7b(robot).dinov2, openvla_7b(robot).siglip)
     assert (config.hidden_size, config.num_layers, config.num_kv_heads) == (4096, 32, 32)
 
 
-def test_the_node_loads_it_as_any_other_checkpoint(make_folder, tmp_path, observe):
+def test_the_node_loads_it_as_any_other_checkpoint(make_folder, tmp_path, observe, libero):
     (tmp_path / "robot.json").write_text(libero(1).to_json())
     loaded = load_policy(PolicySource(checkpoint=str(make_folder()), embodiment=tmp_path / "robot.json", threads=0))
     loaded.warm_up()
     assert loaded.policy.infer(observe(1))[0].actions.shape == (8, 7)
 
 
-def test_arrays_of_all_cameras_give_the_network_its_own(make_folder, tmp_path, observe):
-    policy = VlaPolicy.load(make_folder(), robot=libero(1))
-    policy.embodiment = libero(2)
+def test_a_checkpoint_of_tokens_reads_the_first_of_a_robots_cameras(make_folder, observe, libero):
+    policy = VlaPolicy.load(make_folder(), robot=libero(2))
+    assert policy.config.camera_names == ("agentview",)
     seen = observe(2)
     images = np.stack([[one.images[name] for name in ("agentview", "wrist")] for one in seen])
     states = np.stack([one.state for one in seen])
@@ -166,7 +165,7 @@ def test_names_of_data_sets_resolve(datasets, wanted):
     assert statistics.resolve({"lift_pot_1k": {}}, "lift_pot", "x") == "lift_pot_1k"
 
 
-def test_statistics_may_stand_in_the_config(make_folder, datasets):
+def test_statistics_may_stand_in_the_config(make_folder, datasets, libero):
     folder = make_folder(norm_stats=datasets)
     (folder / "dataset_statistics.json").unlink()
     assert VlaPolicy.load(folder, robot=libero(1)).statistics.num_trajectories == 432
@@ -247,7 +246,7 @@ def with_another_index(folder):
         (with_another_index, r"holds other weights than .* \(such as projector\.fc9\.weight\)"),
     ],
 )
-def test_a_bad_folder_is_refused_with_the_remedy(make_folder, tmp_path, spoil, message, capsys):
+def test_a_bad_folder_is_refused_with_the_remedy(make_folder, tmp_path, spoil, message, capsys, libero):
     folder = make_folder()
     spoil(folder)
     before = sorted(tmp_path.rglob("*"))
@@ -282,7 +281,7 @@ def quantised(made):
         (quantised, r"lm_head\.weight is stored as I8; only unquantised weights load"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_by_name(make_folder, change, message):
+def test_weights_that_do_not_fit_are_refused_by_name(make_folder, change, message, libero):
     with pytest.raises(VlaError, match=message):
         VlaPolicy.load(make_folder(change=change), robot=libero(1))
 
@@ -295,7 +294,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(make_folder, change, messag
         ({"image_sizes": [28, 56]}, r"image_sizes \[28, 56\] differ"),
     ],
 )
-def test_a_config_of_another_network_is_refused(make_folder, keys, message):
+def test_a_config_of_another_network_is_refused(make_folder, keys, message, libero):
     with pytest.raises(VlaError, match=message):
         VlaPolicy.load(make_folder(**keys), robot=libero(1))
 
@@ -305,7 +304,7 @@ def test_a_folder_that_does_not_say_whom_it_moves_asks(make_folder):
         VlaPolicy.load(make_folder())
 
 
-def test_too_little_memory_is_said_before_anything_is_read(make_folder, monkeypatch):
+def test_too_little_memory_is_said_before_anything_is_read(make_folder, monkeypatch, libero):
     monkeypatch.setattr(memory, "available", lambda device: 10**6)
     monkeypatch.setattr(shards.Shards, "read", lambda *_: pytest.fail("read something"))
     with pytest.raises(VlaError, match=r"needs 0\.0 GB of memory as float32 on device 'cpu', 0\.0 GB.*device 'cuda'"):
@@ -316,7 +315,7 @@ def test_free_memory_is_known():
     assert 10**8 < memory.available(torch.device("cpu")) < 2**50
 
 
-def test_every_published_name_is_ours_once(make_folder, tensors):
+def test_every_published_name_is_ours_once(make_folder, tensors, libero):
     found = published.survey(make_folder(), libero(1))
     shapes = {name: tuple(value.shape) for name, value in found.network.state_dict().items()}
     expected = weights.published_shapes(shapes, found.config)
@@ -340,7 +339,7 @@ def test_a_network_of_our_own_becomes_a_published_folder(robot, tmp_path, make_f
         assert torch.equal(weight, again.network.state_dict()[name]), name
 
 
-def test_the_preset_has_the_published_size():
+def test_the_preset_has_the_published_size(libero):
     joints = tuple(Joint(name=f"{n}", lower=-1, upper=1, max_velocity=1, max_acceleration=1) for n in range(14))
     dual = dataclasses.replace(libero(2), joints=joints)
     config = openvla_7b(dual)

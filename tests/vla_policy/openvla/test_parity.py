@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional
 
 from vla_policy.errors import VlaError
-from vla_policy.openvla.robots import libero
 from vla_policy.policy import VlaPolicy
 
 CHUNK, ACTIONS, HEADS = 8, 7, 2
@@ -142,9 +141,11 @@ def reference_states(policy, tensors, seen, inputs, entry):
 @pytest.mark.parametrize("num_cameras", [1, 2])
 @pytest.mark.parametrize("kind", [None, "safetensors", "pt"])
 def test_logits_tokens_actions_and_log_probs_agree(
-    make_folder, tensors, proprio, datasets, observe, instruction, num_cameras, kind
+    make_folder, tensors, proprio, datasets, observe, instruction, num_cameras, kind, libero
 ):
-    policy = VlaPolicy.load(make_folder(kind=kind), robot=libero(num_cameras))
+    cameras = ("agentview", "wrist")[:num_cameras]
+    policy = VlaPolicy.load(make_folder(kind=kind, cameras=cameras), robot=libero(num_cameras))
+    assert policy.config.camera_names == cameras
     seen, entry = observe(3, instruction), datasets["libero_spatial_no_noops"]
     inputs = policy.inputs(seen)
     assert inputs.is_padded == (instruction is None)
@@ -168,7 +169,7 @@ def test_logits_tokens_actions_and_log_probs_agree(
 
 
 @torch.no_grad()
-def test_an_l1_head_answers_as_specified(make_folder, tensors, proprio, l1, datasets, observe):
+def test_an_l1_head_answers_as_specified(make_folder, tensors, proprio, l1, datasets, observe, libero):
     policy = VlaPolicy.load(make_folder(kind="pt", with_l1=True), robot=libero(2))
     seen, entry = observe(3), datasets["libero_spatial_no_noops"]
     everything = tensors | {f"proprio_projector.{name}": value for name, value in proprio.items()}
@@ -189,7 +190,7 @@ def test_an_l1_head_answers_as_specified(make_folder, tensors, proprio, l1, data
     assert answers == pytest.approx(expected, abs=1e-4)
 
 
-def test_rl_from_an_l1_checkpoint_is_refused_with_the_reason(make_folder, observe):
+def test_rl_from_an_l1_checkpoint_is_refused_with_the_reason(make_folder, observe, libero):
     folder = make_folder(kind="pt", with_l1=True)
     policy = VlaPolicy.load(folder, robot=libero(2))
     inputs = policy.inputs(observe(1))
@@ -205,7 +206,7 @@ def test_rl_from_an_l1_checkpoint_is_refused_with_the_reason(make_folder, observ
 
 
 @torch.no_grad()
-def test_only_what_is_read_is_computed(make_folder, observe):
+def test_only_what_is_read_is_computed(make_folder, observe, libero):
     policy = VlaPolicy.load(make_folder(), robot=libero(1))
     config = policy.config
     assert policy.network.head.weight.shape == (256, config.hidden_size)
@@ -222,7 +223,7 @@ def tensors_of(inputs):
     return inputs.images_BCHW3, inputs.prompt_BL, None, inputs.state_BS
 
 
-def test_every_weight_learns(make_folder, observe):
+def test_every_weight_learns(make_folder, observe, libero):
     policy = VlaPolicy.load(make_folder(kind="safetensors"), robot=libero(2))
     inputs = policy.inputs(observe(2))
     policy.log_probs(inputs, torch.zeros(2, CHUNK, ACTIONS, dtype=torch.int64), 1.0).sum().backward()

@@ -74,7 +74,8 @@ class ImagePipeline:
             ) from error
 
 
-LIBERO_IMAGES = ImagePipeline(rotate_180=True, jpeg_quality=95, lanczos=True, crop_area=0.9)
+LIBERO_IMAGES = ImagePipeline(jpeg_quality=95, lanczos=True, crop_area=0.9)
+"""For images that stand upright, as our LIBERO hands them out; LIBERO's own hang upside down (`rotate_180`)."""
 ROBOTWIN_IMAGES = ImagePipeline(crop_area=0.9)
 
 

@@ -23,7 +23,7 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 from vla_policy.normalization import DatasetStatistics
 from vla_policy.openvla import heads, manifest, memory, reading, shards, statistics, weights
-from vla_policy.openvla.config import OpenVlaConfig
+from vla_policy.openvla.config import ActionHead, OpenVlaConfig
 from vla_policy.openvla.network import OpenVlaNetwork
 from vla_policy.openvla.reading import Reading
 
@@ -58,6 +58,25 @@ class Surveyed:
     network: OpenVlaNetwork
     """Without memory."""
 
+    def require_fitting(self) -> None:
+        """Refuse parts that do not belong together.
+
+        Raises:
+            VlaError: names the camera or count that does not fit.
+        """
+        self.parts().require_consistent(f"checkpoint {self.folder}")
+
+    def parts(self) -> Checkpoint:
+        """All but the weights and what travels along."""
+        return Checkpoint(
+            config=self.config,
+            weights=self.network.state_dict(),
+            statistics=self.statistics,
+            tokenizer=self.tokenizer,
+            embodiment=self.robot,
+            extra=checkpoint.extra_files(self.folder, _OURS + _CARRIED),
+        )
+
 
 def is_published(folder: Path) -> bool:
     """Whether `folder` looks like OpenVLA's."""
@@ -87,12 +106,12 @@ def survey(folder: Path, robot: Embodiment | None = None, wanted: Reading | None
     described = manifest.read(folder)
     datasets = statistics.read(folder, described)
     robot = _robot(folder, robot)
-    how = wanted or _reading(folder, robot)
+    head = "l1" if "action_head" in pickled.files else "tokens"
+    how = wanted or _reading(folder, robot, head)
     key = statistics.resolve(datasets, how.statistics_key, owner)
     with_proprio = bool(described.get("use_proprio")) or any(name.startswith("proprio_projector.") for name in shapes)
     chosen = statistics.of(datasets, key, with_proprio, owner)
     how = dataclasses.replace(how, statistics_key=key)
-    head = "l1" if "action_head" in pickled.files else "tokens"
     config = manifest.network_config(folder, shapes, how, chosen, head)
     network = OpenVlaNetwork.without_memory(config)
     expected = weights.published_shapes(_shapes(network.state_dict()), config)
@@ -128,6 +147,7 @@ def load(
         VlaError: the folder is damaged, not OpenVLA-OFT's, carries code, or does not fit into memory.
     """
     found, device = survey(folder, robot), torch.device(device)
+    found.require_fitting()
     dtype = dtype or _dtype(found, device)
     shapes = _shapes(found.network.state_dict())
     num_values = sum(weight.numel() for weight in found.network.state_dict().values())
@@ -140,16 +160,7 @@ def load(
     network = found.network
     network.load_state_dict(weights.collect(shapes, found.config, read), assign=True)
     network.fill_buffers(device)
-    parts = Checkpoint(
-        config=found.config,
-        weights=network.state_dict(),
-        statistics=found.statistics,
-        tokenizer=found.tokenizer,
-        embodiment=found.robot,
-        extra=checkpoint.extra_files(folder, _OURS + _CARRIED),
-        origin=_origin(found),
-    )
-    return network, parts
+    return network, dataclasses.replace(found.parts(), origin=_origin(found))
 
 
 def _origin(found: Surveyed) -> Origin:
@@ -194,7 +205,7 @@ def write(folder: Path, parts: Checkpoint, dtype: torch.dtype | None, max_bytes:
         statistics.FILE: json.dumps(dict(origin.datasets), indent=2),
         checkpoint.TOKENIZER: parts.tokenizer.to_str(),
         checkpoint.EMBODIMENT: parts.embodiment.to_json(),
-        reading.FILE: _reading_of(config).to_json(),
+        reading.FILE: reading_of(config).to_json(),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -209,7 +220,8 @@ def _manifest(origin: Origin, config: OpenVlaConfig, dtype: torch.dtype) -> dict
     return described
 
 
-def _reading_of(config: OpenVlaConfig) -> Reading:
+def reading_of(config: OpenVlaConfig) -> Reading:
+    """How a folder of such a network is to be read."""
     return Reading(
         camera_names=config.camera_names,
         chunk_length=config.chunk_length,
@@ -246,11 +258,11 @@ def _robot(folder: Path, robot: Embodiment | None) -> Embodiment:
     return robot
 
 
-def _reading(folder: Path, robot: Embodiment) -> Reading:
+def _reading(folder: Path, robot: Embodiment, action_head: ActionHead) -> Reading:
     path = folder / reading.FILE
     if path.is_file():
         return Reading.from_json(path.read_text(encoding="utf-8"))
-    return reading.usual(robot, robot.num_joints)
+    return reading.usual(robot, action_head)
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

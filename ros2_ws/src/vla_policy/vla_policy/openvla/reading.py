@@ -15,8 +15,8 @@ from vla_policy.action_frame import ActionFrame
 from vla_policy.config import Decoding
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
-from vla_policy.normalization import SCHEMES, Scheme
-from vla_policy.openvla.config import LIBERO_IMAGES, ROBOTWIN_IMAGES, ImagePipeline
+from vla_policy.normalization import Scheme
+from vla_policy.openvla.config import LIBERO_IMAGES, ROBOTWIN_IMAGES, ActionHead, ImagePipeline
 
 FILE = "reading.json"
 
@@ -34,15 +34,14 @@ class Reading:
     statistics_key: str | None = None
     """Data set to un-normalise with; None: the only one there is."""
     action_frame: ActionFrame = "absolute"
-    """'relative' only in checkpoints of ours."""
+    """'libero' where the robot's gripper is LIBERO's; 'relative' only in checkpoints of ours."""
     decoding: Decoding = "argmax"
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        if self.chunk_length < 1 or not self.camera_names or self.normalisation not in SCHEMES:
+        if self.chunk_length < 1 or not self.camera_names:
             raise VlaError(
-                f"{FILE}: a chunk of {self.chunk_length} steps, cameras {self.camera_names}, normalisation "
-                f"'{self.normalisation}'; give at least one step and one camera, and one of {', '.join(SCHEMES)}"
+                f"{FILE}: a chunk of {self.chunk_length} steps from cameras {self.camera_names}; give one of each or more"
             )
 
     def to_json(self) -> str:
@@ -64,29 +63,20 @@ class Reading:
             raise VlaError(f"{FILE} cannot be read ({error}); write it again with vla_policy.openvla.adopt") from error
 
 
-def usual(robot: Embodiment, action_dim: int, statistics_key: str | None = None) -> Reading:
-    """How published checkpoints of such actions are read, with all cameras of `robot`.
+def usual(robot: Embodiment, action_head: ActionHead) -> Reading:
+    """How published checkpoints of a robot's action size are read.
+
+    Those that regress were trained with all cameras, those of tokens with the first alone.
 
     Raises:
         VlaError: none has actions of that size.
     """
-    if action_dim == 7:  # LIBERO: six deltas of the hand, one gripper
-        return Reading(
-            camera_names=robot.camera_names,
-            chunk_length=8,
-            normalisation="bounds_q99",
-            images=LIBERO_IMAGES,
-            statistics_key=statistics_key,
-        )
-    if action_dim == 14:  # RoboTwin, ALOHA: two arms of six joints and a gripper
-        return Reading(
-            camera_names=robot.camera_names,
-            chunk_length=25,
-            normalisation="bounds",
-            images=ROBOTWIN_IMAGES,
-            statistics_key=statistics_key,
-        )
+    cameras = robot.camera_names if action_head == "l1" else robot.camera_names[:1]
+    if robot.num_joints == 7:  # LIBERO: six deltas of the hand, one gripper
+        return Reading(camera_names=cameras, chunk_length=8, normalisation="bounds_q99", images=LIBERO_IMAGES)
+    if robot.num_joints == 14:  # RoboTwin, ALOHA: two arms of six joints and a gripper
+        return Reading(camera_names=cameras, chunk_length=25, normalisation="bounds", images=ROBOTWIN_IMAGES)
     raise VlaError(
-        f"no published checkpoint has actions of {action_dim} numbers, so there is no usual chunk length for them; "
+        f"no published checkpoint has actions of {robot.num_joints} numbers, so nothing is usual for them; "
         "say how the folder is to be read with vla_policy.openvla.adopt"
     )

@@ -173,8 +173,8 @@ def datasets() -> dict[str, Any]:
 def make_folder(tmp_path, tensors, proprio, l1, datasets) -> Folder:
     """Write a folder.
 
-    `kind` of proprio projector is None, 'pt' or 'safetensors'; `cameras` are said in a `reading.json`; `change` may alter
-    the weights, `config` keys.
+    `kind` of proprio projector is None, 'pt' or 'safetensors'; `cameras` are said in a `reading.json`; `change` may
+    alter the weights, `config` keys.
     """
 
     def make(

@@ -220,6 +220,7 @@ def _rollout_metrics(statistics: CollectStatistics, num_kept: int) -> dict[str, 
 def main(config: TrainGrpoConfig) -> Path:
     """Train; returns the folder of the trained policy."""
     policy = VlaPolicy.load(config.checkpoint, pick_device(), robot=DUAL_PIPER)
+    policy.require_tokens()
     twin = TwinConfig(randomization=config.randomization, image_size=policy.config.image_size)
     settings = dataclasses.asdict(config) | {"checkpoint_sha256": weights_sha256(config.checkpoint)}
     with (

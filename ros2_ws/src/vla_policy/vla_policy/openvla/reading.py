@@ -41,7 +41,7 @@ class Reading:
         """Refuse what makes no sense."""
         if self.chunk_length < 1 or not self.camera_names:
             raise VlaError(
-                f"{FILE}: a chunk of {self.chunk_length} steps from cameras {self.camera_names}; give one of each or more"
+                f"{FILE}: a chunk of {self.chunk_length} steps from cameras {self.camera_names}; at least one of each"
             )
 
     def to_json(self) -> str:

@@ -19,7 +19,7 @@ empty :=
 export PYTHONPATH := $(subst $(empty) ,:,$(strip $(foreach package,vla_policy piper_twin vla_rl_trainer piper_bringup,$(CURDIR)/ros2_ws/src/$(package))))$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test demo bench bench-ros sim emulated record-demo fuzz-guard fault-matrix clean
+.PHONY: help install format check test demo bench bench-ros test-libero bench-libero sim emulated record-demo fuzz-guard fault-matrix clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1 /p' $(MAKEFILE_LIST) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -49,6 +49,14 @@ bench: install ## measure simulation, policy and learner, figures in runs/bench/
 
 bench-ros: install ## measure the robot's ROS graph: jitter, overhead, recorder; runs/bench-ros/summary.json
 	$(PYTHON) -m piper_bringup.ros.bench --out runs/bench-ros $(ARGS)
+
+test-libero: install ## LIBERO held against the benchmark's own code; assets from LIBERO_ASSETS or ../shared/libero
+	@.ci/setup-libero "$(VENV)"
+	LIBERO_ASSETS=$$(.ci/libero-assets) OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m libero -n $(JOBS) --dist loadfile tests/libero $(ARGS)
+
+bench-libero: install ## LIBERO's speed here, beside the benchmark's own; figures in runs/bench-libero/summary.json
+	@.ci/setup-libero "$(VENV)"
+	LIBERO_ASSETS=$$(.ci/libero-assets) $(PYTHON) -m vla_rl_trainer.libero.bench --out runs/bench-libero $(ARGS)
 
 sim: install ## the twin in the robot's ROS graph, with a page on http://127.0.0.1:8080
 	$(PYTHON) -m piper_bringup.start sim autostart:=true $(ARGS)

@@ -1,9 +1,9 @@
-"""LIBERO's assets, from LIBERO_ASSETS or the archive beside the checkout, and tasks compiled once for all tests."""
+"""LIBERO's assets, and tasks compiled once for all tests."""
 
 from __future__ import annotations
 
 import os
-import tarfile
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ import pytest
 import piper_twin  # noqa: F401  chooses an off-screen OpenGL before any test module imports mujoco
 
 ROOT = Path(__file__).resolve().parents[2]
-ARCHIVE = ROOT.parent / "shared" / "libero" / "assets.tar.xz"
 TASKS = ("libero_object/0", "libero_spatial/2", "libero_goal/7", "libero_10/3")
 """One of each suite: nothing but objects; fixtures and an open drawer; a stove to turn on; a drawer to shut."""
 
@@ -24,21 +23,12 @@ def shared_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def assets(shared_folder):
+def assets():
     """LIBERO's assets; the benchmark's modules read the variable."""
-    import fcntl
-
-    if "LIBERO_ASSETS" not in os.environ:
-        assert ARCHIVE.is_file(), f"set LIBERO_ASSETS to LIBERO's assets folder, or put {ARCHIVE} there"
-        folder = shared_folder / "libero_assets"
-        with (shared_folder / "libero_assets.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.is_dir():
-                with tarfile.open(ARCHIVE) as archive:
-                    archive.extractall(folder.with_suffix(".part"), filter="data")
-                folder.with_suffix(".part").rename(folder)
-        os.environ["LIBERO_ASSETS"] = str(folder)
-    return Path(os.environ["LIBERO_ASSETS"])
+    found = subprocess.run([ROOT / ".ci" / "libero-assets"], capture_output=True, text=True, check=True).stdout.strip()
+    assert found, "set LIBERO_ASSETS to LIBERO's assets folder, or put assets.tar.xz into ../shared/libero"
+    os.environ["LIBERO_ASSETS"] = found
+    return Path(found)
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ def test_a_hundred_random_steps_are_the_benchmarks_within_a_trillionth(pair):
 def test_stock_images_are_the_benchmarks_and_lean_ones_are_close(pair):
     """After the random steps of the test before, while everything moves. Of 255, mean over an image.
 
-    Measured: edges without multisampling 1.4 to 2.4, mirroring left out up to 1.8, decimated meshes 0.3.
+    Measured: edges without multisampling 1.4 to 2.4, mirroring left out up to 1.8, decimated meshes 0.5 to 1.
     """
     theirs = np.stack([pair.seen[f"{name}_image"][::-1, ::-1] for name in ("agentview", "robot0_eye_in_hand")])
     difference = {}
@@ -102,7 +102,7 @@ def test_stock_images_are_the_benchmarks_and_lean_ones_are_close(pair):
         worlds.images([0], shown)
         difference[name] = np.abs(shown[0].astype(int) - theirs).mean(axis=(1, 2, 3))
     assert difference["stock"].max() == 0.0, difference
-    assert difference["lean"].max() < 5.0, difference
+    assert difference["lean"].max() < 6.0, difference
 
 
 def test_predicates_agree_with_the_benchmark_wherever_things_are(pair):

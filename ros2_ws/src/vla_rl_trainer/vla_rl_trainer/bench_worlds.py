@@ -12,7 +12,7 @@ import numpy as np
 
 from piper_twin.episode import Episode
 from vla_policy.errors import VlaError
-from vla_rl_trainer.envs.twin_env import TwinVectorEnv
+from vla_rl_trainer.envs.process_env import ProcessVectorEnv
 from vla_rl_trainer.envs.vector_env import Observations
 from vla_rl_trainer.rollout import Decide
 from vla_rl_trainer.trajectory import Trajectory
@@ -42,7 +42,7 @@ class WorldLoop:
     middle of a long run.
     """
 
-    def __init__(self, env: TwinVectorEnv, task: str, decide: Decide, max_chunks: int) -> None:
+    def __init__(self, env: ProcessVectorEnv, task: str, decide: Decide, max_chunks: int) -> None:
         """Start every slot."""
         self._env = env
         self._decide = decide
@@ -94,7 +94,7 @@ def small_motions(length: int) -> Decide:
     return decide
 
 
-def worker_memory(env: TwinVectorEnv, task: str, slots: Sequence[int]) -> int:
+def worker_memory(env: ProcessVectorEnv, task: str, slots: Sequence[int]) -> int:
     """Resident memory of the only worker [B] once these worlds have started and run a chunk."""
     (process,) = env.process_ids
     seen = env.reset(slots, [Episode(task, slot) for slot in slots])

@@ -65,14 +65,25 @@ class ControllerConstants:
 
 
 @njit(cache=True)
+def _inverse(a: Array) -> Array:  # pragma: no cover  compiled
+    """Of a matrix (3, 3)."""
+    found = np.empty((3, 3))
+    for i in range(3):
+        for j in range(3):
+            p, q, r, s = (j + 1) % 3, (j + 2) % 3, (i + 1) % 3, (i + 2) % 3
+            found[i, j] = a[p, r] * a[q, s] - a[p, s] * a[q, r]
+    return found / (a[0, 0] * found[0, 0] + a[0, 1] * found[1, 0] + a[0, 2] * found[2, 0])
+
+
+@njit(cache=True)
 def _operational_space(
     mass: Array, full: Array, jp: Array, jr: Array
 ) -> tuple[Array, Array, Array]:  # pragma: no cover  compiled
     """What the hand weighs in its motions and turns, and which joint motions leave it where it is."""
     inverse = np.linalg.inv(mass)
-    lambda_full = np.linalg.pinv(np.dot(np.dot(full, inverse), full.transpose()))
-    lambda_position = np.linalg.pinv(np.dot(np.dot(jp, inverse), jp.transpose()))
-    lambda_rotation = np.linalg.pinv(np.dot(np.dot(jr, inverse), jr.transpose()))
+    lambda_full = np.linalg.inv(np.dot(np.dot(full, inverse), full.transpose()))
+    lambda_position = _inverse(np.dot(np.dot(jp, inverse), jp.transpose()))
+    lambda_rotation = _inverse(np.dot(np.dot(jr, inverse), jr.transpose()))
     nullspace = np.eye(ARM_DOFS) - np.dot(np.dot(inverse, full.transpose()).dot(lambda_full), full)
     return lambda_position, lambda_rotation, nullspace
 

@@ -80,24 +80,26 @@ class Goal:
             )
         inside = turned @ offset
         is_above = size[2] - _SLACK_ON < inside[2] < size[2] + ON_HEIGHT and (np.abs(inside[:2]) < size[:2]).all()
-        return bool(is_above) and (not self.other_geoms or touch(data, self.geoms, self.other_geoms))
+        return bool(is_above) and (not self.other_geoms or touch(contacts(data), self.geoms, self.other_geoms))
 
     def _is_on_object(self, data: mujoco.MjData) -> bool:
         above, below = data.xpos[self.body], data.xpos[self.other]
         return bool(
             below[2] <= above[2]
             and np.linalg.norm(below[:2] - above[:2]) < _NEAR
-            and touch(data, self.geoms, self.other_geoms)
+            and touch(contacts(data), self.geoms, self.other_geoms)
         )
 
 
-def touch(data: mujoco.MjData, geoms: tuple[int, ...], others: tuple[int, ...]) -> bool:
-    """True when any of `geoms` is in contact with any of `others`."""
-    if not data.ncon:
-        return False
-    first, second = data.contact.geom[:, 0], data.contact.geom[:, 1]
-    return bool(
-        ((np.isin(first, geoms) & np.isin(second, others)) | (np.isin(first, others) & np.isin(second, geoms))).any()
+def contacts(data: mujoco.MjData) -> list[list[int]]:
+    """Pairs of geoms that touch."""
+    return data.contact.geom.tolist() if data.ncon else []
+
+
+def touch(pairs: list[list[int]], geoms: tuple[int, ...], others: tuple[int, ...]) -> bool:
+    """True when any of `geoms` touches any of `others`."""
+    return any(
+        (first in geoms and second in others) or (first in others and second in geoms) for first, second in pairs
     )
 
 
@@ -112,10 +114,11 @@ class Grasp:
 
     def held(self, data: mujoco.MjData) -> list[str]:
         """Objects between the fingers."""
+        pairs = contacts(data)
         return [
             name
             for name, geoms in self.objects.items()
-            if touch(data, geoms, self.left) and touch(data, geoms, self.right)
+            if touch(pairs, geoms, self.left) and touch(pairs, geoms, self.right)
         ]
 
 

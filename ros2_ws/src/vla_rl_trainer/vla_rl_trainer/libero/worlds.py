@@ -223,10 +223,13 @@ class LiberoWorlds:
         count = 0
         for action in chunk_KA[: compiled.horizon - world.steps]:
             started = scene.data.time
-            scene.controller.step(world.controller, action, world.seen)
             count += 1
-            # Where physics breaks down MuJoCo starts the world over: its clock falls behind.
-            broken = not scene.data.time > started or not np.isfinite(scene.data.qpos).all()
+            try:
+                scene.controller.step(world.controller, action, world.seen)
+                # Where physics breaks down MuJoCo starts the world over: its clock falls behind.
+                broken = not scene.data.time > started or not np.isfinite(scene.data.qpos).all()
+            except np.linalg.LinAlgError:
+                broken = True
             if broken:
                 break
             reached = {goal.name: goal.holds(scene.data) for goal in compiled.goals}

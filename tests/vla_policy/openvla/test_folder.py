@@ -139,9 +139,12 @@ def test_a_published_tower_without_its_dead_block_is_as_deep_as_ever(robot, tmp_
     assert (config.hidden_size, config.num_layers, config.num_kv_heads) == (4096, 32, 32)
 
 
-def test_the_node_loads_it_as_any_other_checkpoint(make_folder, tmp_path, observe, libero):
+@pytest.mark.parametrize("kind", [None, "pt"])
+def test_the_node_loads_it_as_any_other_checkpoint(make_folder, tmp_path, observe, libero, kind):
     (tmp_path / "robot.json").write_text(libero(1).to_json())
-    loaded = load_policy(PolicySource(checkpoint=str(make_folder()), embodiment=tmp_path / "robot.json", threads=0))
+    loaded = load_policy(
+        PolicySource(checkpoint=str(make_folder(kind=kind)), embodiment=tmp_path / "robot.json", threads=0)
+    )
     loaded.warm_up()
     assert loaded.policy.infer(observe(1))[0].actions.shape == (8, 7)
 

@@ -229,3 +229,26 @@ def test_every_weight_learns(make_folder, observe, libero):
     policy.log_probs(inputs, torch.zeros(2, CHUNK, ACTIONS, dtype=torch.int64), 1.0).sum().backward()
     idle = [name for name, weight in policy.network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert idle == []
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bfloat16_says_nearly_the_same(make_folder, observe, robot, monkeypatch, dtype):
+    exact = VlaPolicy.load(make_folder(), robot=robot)
+    inputs = exact.inputs(observe(3))
+    expected = exact.network(inputs)
+    monkeypatch.setattr("vla_policy.precision.compute_dtype", lambda _: torch.bfloat16)
+    coarse = VlaPolicy.load(make_folder("again"), robot=robot, dtype=dtype)
+    assert coarse.network.head.weight.dtype == dtype
+    logits = coarse.network(inputs)
+    assert logits.dtype == torch.float32
+    assert (logits - expected).abs().mean() < 0.05 * expected.abs().mean()
+
+
+@torch.no_grad()
+def test_shapes_decide_everything(make_folder, observe, robot):
+    """Nothing in the forward pass looks at values: it is one graph, as CUDA graphs and compilers want it."""
+    policy = VlaPolicy.load(make_folder(), robot=robot)
+    arguments = tensors_of(policy.inputs(observe(2, "open the drawer")))
+    one_graph = torch.compile(policy.network.compute, backend="eager", fullgraph=True, dynamic=False)
+    assert torch.allclose(one_graph(*arguments), policy.network.compute(*arguments), atol=1e-5)

@@ -96,7 +96,7 @@ def _load_checkpoint(source: PolicySource, robot: Embodiment | None) -> LoadedPo
     except (RuntimeError, AssertionError) as error:  # the latter: torch was built without it
         raise VlaError(f"device '{source.device}' cannot be used ({error}); choose another") from error
     policy = VlaPolicy.load(source.checkpoint, source.device, robot, decoding)
-    blank = _blank(policy.embodiment)
+    blank = _blank(policy.embodiment, max(policy.embodiment.num_joints, policy.config.state_dim))
 
     def warm_up() -> None:
         for _ in range(_NUM_WARM_UPS):
@@ -105,7 +105,7 @@ def _load_checkpoint(source: PolicySource, robot: Embodiment | None) -> LoadedPo
     return LoadedPolicy(policy=policy, embodiment=policy.embodiment, warm_up=warm_up)
 
 
-def _blank(robot: Embodiment) -> Observation:
+def _blank(robot: Embodiment, state_dim: int) -> Observation:
     """An observation that looks like any other to a network."""
     images = {camera.name: np.zeros((camera.height, camera.width, 3), np.uint8) for camera in robot.cameras}
-    return Observation(images=images, state=np.zeros(robot.num_joints, np.float32), instruction="wait", stamp=0.0)
+    return Observation(images=images, state=np.zeros(state_dim, np.float32), instruction="wait", stamp=0.0)

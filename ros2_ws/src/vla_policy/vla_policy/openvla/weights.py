@@ -34,7 +34,7 @@ _IN_TOWERS = (
     (r"\.layer_scale([12])\.lambda1$", r".ls\1.scale_factor"),
     (r"\.(attention\.o_proj|attention\.output\.dense|self_attn\.out_proj)\.", ".attn.proj."),
 )
-"""Ours to published; the second spelling of a name is that of transformers before 5.20."""
+"""Ours to published; some names have a second spelling, that of transformers 5.17."""
 _FUSED = re.compile(r"\.(?:attention\.attention|attention|self_attn)\.(q|k|v|query|key|value)(?:_proj)?\.")
 _NUM_FUSED = 3
 

@@ -51,6 +51,7 @@ from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
 from vla_policy.ros.bench_policy_node import counted_since, quantiles
+from vla_policy.ros.leaving import leave
 from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
 from vla_policy.scheduling import preferred_threads
@@ -236,7 +237,7 @@ def _witness() -> Generator[Witness]:
     finally:
         executor.shutdown()
         thread.join()
-        node.destroy_node()
+        leave(node)
 
 
 def main(config: JitterConfig) -> int:

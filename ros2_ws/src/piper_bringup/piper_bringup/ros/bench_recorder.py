@@ -37,6 +37,7 @@ from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
+from vla_policy.ros.leaving import leave
 from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
 
@@ -171,10 +172,10 @@ def measure(config: BenchConfig, folder: Path) -> dict[str, Any]:
             "source_late_ms": round(1e3 * latest, 1),
         }
     finally:
+        _end(recorder)
         executor.shutdown()
         spinning.join()
-        source.destroy_node()
-        _end(recorder)
+        leave(source)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

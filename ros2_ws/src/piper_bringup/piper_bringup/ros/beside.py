@@ -11,6 +11,8 @@ import threading
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from vla_policy.ros.leaving import leave
+
 
 class Beside:
     """Spins a node until closed."""
@@ -31,4 +33,4 @@ class Beside:
         """End the thread, then the node."""
         self._executor.shutdown()
         self._thread.join()
-        self._node.destroy_node()
+        leave(self._node, quiet=0.0)

@@ -27,6 +27,7 @@ from piper_bringup.fault_matrix.evidence import Told
 from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
+from vla_policy.ros.leaving import leave
 from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
 
@@ -104,5 +105,5 @@ class FaultOperator:
         """Leave the graph."""
         self._executor.shutdown()
         self._thread.join(5.0)
-        self._node.destroy_node()
+        leave(self._node)
         rclpy.utilities.try_shutdown()

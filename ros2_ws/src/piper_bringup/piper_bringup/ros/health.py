@@ -25,6 +25,7 @@ from sensor_msgs.msg import JointState
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
 from vla_policy.ros import qos
+from vla_policy.ros.leaving import leave
 from vla_policy.ros.spin import prepare_environment
 
 
@@ -55,7 +56,7 @@ def verdict(within: float) -> str | None:
         executor.spin_once(timeout_sec=left)
     num_new = node.num_new
     executor.shutdown()
-    node.destroy_node()
+    leave(node)
     if num_new >= 2:
         return None
     seen = "none" if num_new == 0 else "one, and no newer one"

@@ -35,6 +35,7 @@ from vla_policy import topics
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
+from vla_policy.ros.leaving import leave
 from vla_policy.ros.spin import prepare_environment
 
 JOINT_RATE = 200
@@ -138,10 +139,10 @@ def measure(config: BenchConfig) -> dict[str, Any]:
         source.run(_DIAGNOSTICS)
     finally:
         node.send_signal(signal.SIGINT)
+        node.wait()
         executor.shutdown()
         spinning.join()
-        source.destroy_node()
-        node.wait()
+        leave(source)
     figures: dict[str, Any] = {"chunks": len(source.transport), "seconds": config.seconds, "device": config.device}
     for part in ("observe", "inference", "publish", "overhead"):
         figures |= quantiles(part, counted_since(source.told, before, f"{part}_histogram_ms"))

@@ -14,6 +14,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from vla_policy.errors import VlaError
+from vla_policy.ros.leaving import leave
 
 FASTDDS_PROFILE = Path(__file__).with_name("fastdds.xml")
 
@@ -60,6 +61,6 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
         # `ros2 launch` sends SIGINT twice; the second must not end the destruction half way.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
-            node.destroy_node()
+            leave(node, quiet=0.0)
         rclpy.utilities.try_shutdown()
     return 0

@@ -7,6 +7,8 @@ import pytest
 import tyro
 
 from vla_policy.openvla.adopt import AdoptConfig, main
+from vla_policy.openvla.config import ROBOTWIN_IMAGES
+from vla_policy.openvla.reading import usual
 from vla_policy.policy import VlaPolicy
 
 
@@ -69,6 +71,14 @@ def test_a_robot_with_other_joints_is_refused(make_folder, libero, tmp_path, cap
     assert "not the 6 joints" in capsys.readouterr().err
     assert command(folder, tmp_path / "other.json") == 2
     assert "nothing is usual" in capsys.readouterr().err
+
+
+def test_two_arms_are_read_as_robotwins(libero):
+    joints = tuple(dataclasses.replace(libero(1).joints[0], name=str(number)) for number in range(14))
+    dual = dataclasses.replace(libero(2), joints=joints)
+    how = usual(dual, "tokens")
+    assert (how.chunk_length, how.normalisation, how.camera_names) == (25, "bounds", ("agentview",))
+    assert how.images == ROBOTWIN_IMAGES and usual(dual, "l1").camera_names == ("agentview", "wrist")
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path, robot_file, capsys):

@@ -1,6 +1,7 @@
 """The images against libjpeg, Pillow and sums written out."""
 
 import dataclasses
+import hashlib
 import io
 import math
 
@@ -47,6 +48,34 @@ def test_jpeg_equals_libjpeg_to_the_bit(quality, size, device):
     ours = arrays(jpeg.round_trip(planes(*images, device=device), quality))
     for image, result in zip(images, ours, strict=True):
         assert np.array_equal(result, through_a_file(image, quality))
+
+
+def pattern(height, width):
+    """The same numbers everywhere and always."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([(x * x + 3 * y) // 5 % 256, (x * y) // 7 % 256, (5 * x + y * y // 3) % 256], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("size", "quality", "digest"),
+    [
+        ((64, 96), 95, "5d447cb07e689f9e"),
+        ((50, 33), 95, "2109f3e8d57811e4"),
+        ((64, 96), 30, "8941089b7fb0d7d1"),
+    ],
+)
+def test_fast_decoding_equals_libjpegs_to_the_bit(size, quality, digest, device):
+    """Digests of what libjpeg-turbo 3 decodes with its fast transform (simplejpeg, `fastdct=True`)."""
+    ours = jpeg.round_trip(planes(pattern(*size), device=device), quality, fast=True).permute(0, 2, 3, 1).cpu().numpy()
+    assert hashlib.sha256(np.ascontiguousarray(ours)).hexdigest()[:16] == digest
+
+
+def test_fast_decoding_is_a_little_darker():
+    image = photo(64, 96)
+    difference = arrays(jpeg.round_trip(planes(image), 95, fast=True))[0] - through_a_file(image, 95)
+    assert np.abs(difference).max() <= 10
+    assert -1.5 < difference.mean() < 0
 
 
 def lanczos_pixel(line, new, index):
@@ -117,7 +146,8 @@ def test_the_crop_keeps_nine_tenths_of_the_area(device):
 
 def test_the_steps_of_libero_come_in_order():
     image = photo(256, 256)
-    scaled = in_floats(through_a_file(image[::-1, ::-1].copy(), 95), 224).round().clip(0, 255).astype(np.uint8)
+    decoded = arrays(jpeg.round_trip(planes(image[::-1, ::-1].copy()), 95, fast=True))[0]
+    scaled = in_floats(decoded, 224).round().clip(0, 255).astype(np.uint8)
     hanging = dataclasses.replace(LIBERO_IMAGES, rotate_180=True)
     ours = prepare(torch.from_numpy(image)[None], hanging, 224)
     assert torch.equal(ours, prepare(torch.from_numpy(scaled)[None], ROBOTWIN_IMAGES, 224))

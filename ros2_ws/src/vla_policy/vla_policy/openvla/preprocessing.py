@@ -3,13 +3,13 @@
 All in batched torch on the device of the images. Steps and rounding are TensorFlow's and Pillow's:
 
 - rotation by 180 degrees, where the cameras of the embodiment hang upside down (LIBERO),
-- JPEG (`jpeg`),
+- JPEG (`jpeg`), decoded the fast way, which is TensorFlow's default,
 - Lanczos3 with antialiasing, rounded to bytes,
 - a crop of 0.9 of the area, scaled back bilinearly: 0.9 is the mean of what training cropped at random,
 - bicubic scaling to the network's size, which changes nothing where that is the size already.
 
 Bytes come out, so they can be kept for learning; the two normalisations are the network's first step. Tests hold the
-steps against Pillow and against sums written out: JPEG is equal to the bit, Lanczos within 1e-3 of a level before
+steps against Pillow and against sums written out: JPEG is libjpeg's to the bit, Lanczos within 1e-3 of a level before
 rounding, the crop equal, bicubic within 2 levels (0.02 on average), which is Pillow's fixed point.
 """
 
@@ -38,7 +38,7 @@ def prepare(images_NHW3: Tensor, pipeline: ImagePipeline, size: int) -> Tensor:
     if pipeline.rotate_180:
         planes = planes.flip(2, 3)
     if pipeline.jpeg_quality is not None:
-        planes = jpeg.round_trip(planes, pipeline.jpeg_quality)
+        planes = jpeg.round_trip(planes, pipeline.jpeg_quality, fast=True)
     planes = planes.double()
     if pipeline.lanczos:
         planes = resampling.to_bytes(resampling.lanczos3(planes, size))

@@ -19,7 +19,7 @@ from vla_rl_trainer.libero.worlds import LiberoConfig, LiberoWorlds
 
 
 class LiberoVectorEnv(ProcessVectorEnv):
-    """Many worlds of LIBERO. A task that is asked for the first time on this machine is compiled, about 20 s."""
+    """Many worlds of LIBERO. A task that is asked for the first time on this machine is compiled, about 10 s."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float64]
 
 ARM_DOFS = 7
 IS_COMPILED = hasattr(njit, "__module__") and njit.__module__.startswith("numba")
-"""False where numba is missing: everything works, at about half the speed."""
+"""False where numba is missing: everything works, at a quarter of the speed."""
 _NULLSPACE_KP = 10.0
 
 

@@ -1,6 +1,7 @@
 """What tests of several packages share."""
 
 import faulthandler
+import functools
 import os
 import sys
 import time
@@ -41,4 +42,12 @@ def ros_domain(monkeypatch):
         destroy(node)
 
     monkeypatch.setattr(Node, "destroy_node", destroy_in_peace)
+    monkeypatch.setattr(os, "sched_setscheduler", functools.partial(refuse_realtime, os.sched_setscheduler))
     return domain
+
+
+def refuse_realtime(set_scheduler, process, policy, parameter):
+    """Nodes of tests live in pytest's process, which shall not be preferred ever after."""
+    if policy == os.SCHED_FIFO:
+        raise PermissionError
+    set_scheduler(process, policy, parameter)

@@ -2,20 +2,31 @@
 
 Python runs one thread at a time: a thread that is waited for must not be kept waiting itself by other programs. So all
 threads of the robot's process are preferred, the control thread most; and below them those of the policy's process,
-but for the network, which would keep the cameras waiting.
+but for the network, which would keep the cameras waiting. Cameras stand between the two: a policy that wakes up for the
+first of three images must not keep their sender from sending the others.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Generator, Sequence
 
 from vla_policy.types import ActionChunk, Observation, Policy
 
 CONTROL_BONUS = 10
 """By this the control thread is above the others of its process."""
+CAMERA_PRIORITY = 12
+"""Of processes that send images: above the policy's 10, below the robot's 20."""
 MAX_PRIORITY = 99
+SWITCH_INTERVAL = 0.0005
+"""How long one thread may keep another of its process from running Python [s]; Python's default are 5 ms."""
+
+
+def take_short_turns() -> None:
+    """Let the threads of this process run Python in turns of `SWITCH_INTERVAL`."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
 
 
 def prefer_this_thread(priority: int) -> bool:

@@ -31,6 +31,7 @@ from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
+from vla_policy.scheduling import CAMERA_PRIORITY, MAX_PRIORITY, prefer_this_process
 
 _REPORT_PERIOD = 1.0  # [s]
 
@@ -43,6 +44,13 @@ class CamerasConfig:
     """YAML file with one source a camera, as config/cameras.yaml."""
     only: tuple[str, ...] = ()
     """Names of the cameras of that file to serve; all when empty."""
+    realtime_priority: int = CAMERA_PRIORITY
+    """Of all threads of this process (SCHED_FIFO), where the system permits it; 0: ordinary ones."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no priority."""
+        if not 0 <= self.realtime_priority <= MAX_PRIORITY:
+            raise VlaError(f"realtime_priority is {self.realtime_priority}; it must be 0 to {MAX_PRIORITY}")
 
     def chosen(self) -> dict[str, CameraConfig]:
         """The cameras to serve, by name."""
@@ -59,12 +67,14 @@ class CameraNode(Node):
         """Begin to open the cameras; one that is not there is tried again and again."""
         super().__init__("cameras")
         self._begin = time.monotonic()
-        chosen = declare(self, CamerasConfig).chosen()
+        config = declare(self, CamerasConfig)
+        chosen = config.chosen()
         cameras = {camera.name: camera for camera in DUAL_PIPER.cameras}
         self._captures = {name: self._capture(cameras[name], config) for name, config in chosen.items()}
         self._silent: set[str] = set()
         self._reports = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENTS)
         self.create_timer(_REPORT_PERIOD, self._report)
+        prefer_this_process(config.realtime_priority)
         for capture in self._captures.values():
             capture.start()
 

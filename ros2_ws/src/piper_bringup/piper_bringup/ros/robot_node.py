@@ -12,7 +12,6 @@ disabled and sends nothing, so that arms which hold from an earlier run go on ho
 from __future__ import annotations
 
 import gc
-import sys
 import types
 from collections.abc import Generator
 from typing import Any
@@ -35,11 +34,9 @@ from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
-from vla_policy.scheduling import prefer_this_process
+from vla_policy.scheduling import prefer_this_process, take_short_turns
 
 _CHORE_PERIOD, _CHORES_PER_REPORT = 0.05, 4  # [s], so that the diagnostics come at 5 Hz
-_SWITCH_INTERVAL = 0.0005
-"""How long another thread may keep the control thread from running Python [s]; Python's default are 5 ms."""
 
 
 class RobotNode(Node):
@@ -126,7 +123,7 @@ def make() -> RobotNode:
 
 def main() -> None:
     """Run until told to end."""
-    sys.setswitchinterval(_SWITCH_INTERVAL)
+    take_short_turns()
     raise SystemExit(run_node(make))
 
 

@@ -37,6 +37,7 @@ from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
 from vla_policy.ros.leaving import leave
 from vla_policy.ros.spin import prepare_environment
+from vla_policy.scheduling import CAMERA_PRIORITY, prefer_this_process, take_short_turns
 
 JOINT_RATE = 200
 """[Hz]."""
@@ -64,6 +65,8 @@ class BenchConfig:
     """Where the network runs."""
     realtime_priority: int = 10
     """Of the node's threads but the network's, as beside real arms; 0: ordinary ones."""
+    camera_priority: int = CAMERA_PRIORITY
+    """Of this process, which sends what camera_node would; 0: an ordinary one."""
     out: Path | None = None
     """JSON file for the figures."""
 
@@ -124,6 +127,7 @@ def measure(config: BenchConfig) -> dict[str, Any]:
     node = subprocess.Popen([sys.executable, "-m", "vla_policy.ros.policy_node", "--ros-args", *told])
     source, executor = Source(robot), SingleThreadedExecutor()
     executor.add_node(source)
+    prefer_this_process(config.camera_priority)
     spinning = threading.Thread(target=executor.spin)
     spinning.start()
     try:
@@ -180,6 +184,7 @@ def main() -> int:
     """Print the figures; the exit code is 1 when the overhead is too large."""
     config = tyro.cli(BenchConfig)
     prepare_environment()
+    take_short_turns()
     rclpy.init()
     try:
         figures = measure(config)

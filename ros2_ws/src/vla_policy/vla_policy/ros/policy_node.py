@@ -24,7 +24,7 @@ from vla_policy.policy_source import LoadedPolicy, PolicySource, load_policy
 from vla_policy.ros import convert, qos
 from vla_policy.ros.parameters import declare
 from vla_policy.ros.spin import run_node
-from vla_policy.scheduling import Unhurried, ordinary_thread, prefer_this_process
+from vla_policy.scheduling import Unhurried, ordinary_thread, prefer_this_process, take_short_turns
 from vla_policy.serving import PolicyServer
 from vla_policy.serving_config import ServingConfig
 from vla_policy.serving_thread import ServingThread
@@ -111,6 +111,7 @@ class PolicyNode(Node):
 
 def make() -> PolicyNode:
     """The node, at work."""
+    take_short_turns()
     node = PolicyNode()
     node.serve(load_policy(node.source))
     return node

@@ -16,7 +16,9 @@ LONGEST_TEST = 300.0
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """A test that hangs, be it in C with the interpreter locked, tells where and ends its worker."""
-    faulthandler.dump_traceback_later(LONGEST_TEST, exit=True, file=sys.__stderr__)
+    patience = item.get_closest_marker("patience")
+    seconds = patience.args[0] if patience else LONGEST_TEST
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
     try:
         return (yield)
     finally:

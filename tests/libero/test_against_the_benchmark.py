@@ -11,7 +11,7 @@ from vla_rl_trainer.libero import stock
 from vla_rl_trainer.libero.suites import WAIT_ACTION, WAIT_STEPS, TaskName
 from vla_rl_trainer.libero.worlds import LiberoConfig, LiberoWorlds
 
-pytestmark = [pytest.mark.libero, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.libero, pytest.mark.patience(600)]
 
 TASKS = ("libero_object/0", "libero_spatial/2", "libero_goal/7", "libero_10/3")
 SIDE = 128

@@ -14,7 +14,7 @@ from vla_rl_trainer.libero import protocol
 from vla_rl_trainer.libero.suites import NUM_STATES
 from vla_rl_trainer.libero.worlds import LiberoConfig, LiberoWorlds
 
-pytestmark = [pytest.mark.libero, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.libero, pytest.mark.patience(600)]
 
 SOUP = "libero_object/0"
 MIXED = (SOUP, "libero_spatial/2", "libero_goal/7", "libero_10/3")

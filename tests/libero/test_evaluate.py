@@ -51,7 +51,7 @@ def test_a_policy_that_adds_its_actions_to_the_state_is_refused(checkpoint, tmp_
 
 
 @pytest.mark.libero
-@pytest.mark.timeout(600)
+@pytest.mark.patience(600)
 def test_a_checkpoint_is_evaluated_from_states_training_never_sees(checkpoint, tmp_path, cache, capsys):
     config = LiberoEvaluateConfig(
         checkpoint=checkpoint, out=tmp_path / "run", suites=("libero_object/0",), max_episodes=2, cache=cache

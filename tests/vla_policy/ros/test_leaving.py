@@ -28,7 +28,7 @@ class Node:
 
     def destroy_node(self):
         self.destroyed = True
-        assert 0.0 < signal.getitimer(signal.ITIMER_REAL)[0]
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0.0
 
 
 def test_nodes_are_destroyed_and_the_alarm_is_off_again():

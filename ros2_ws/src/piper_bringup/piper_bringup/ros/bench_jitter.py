@@ -19,7 +19,6 @@ import dataclasses
 import json
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,6 @@ import tyro
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from PIL import Image as PillowImage
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from piper_bringup.can.protocol import JOINT_TARGETS, Frame
@@ -45,13 +43,14 @@ from piper_bringup.graph.graphs import GRAPHS, RealArguments, SimArguments
 from piper_bringup.graph.node_spec import NodeSpec
 from piper_bringup.graph.processes import running
 from piper_bringup.ros.bench_recorder import IMAGE_RATE, picture
+from piper_bringup.ros.beside import Beside
 from piper_twin.exit_codes import exit_after
 from piper_twin.robot import ARMS, DUAL_PIPER
 from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
 from vla_policy.ros.bench_policy_node import counted_since, quantiles
-from vla_policy.ros.leaving import leave
+from vla_policy.ros.leaving import QUIET
 from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
 from vla_policy.scheduling import preferred_threads
@@ -228,16 +227,12 @@ def _twin(checkpoint: Path) -> list[NodeSpec]:
 
 @contextlib.contextmanager
 def _witness() -> Generator[Witness]:
-    node, executor = Witness(), SingleThreadedExecutor()
-    executor.add_node(node)
-    thread = threading.Thread(target=executor.spin)
-    thread.start()
+    node = Witness()
+    beside = Beside(node)
     try:
         yield node
     finally:
-        executor.shutdown()
-        thread.join()
-        leave(node)
+        beside.close(QUIET)
 
 
 def main(config: JitterConfig) -> int:

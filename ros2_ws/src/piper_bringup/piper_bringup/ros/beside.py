@@ -29,8 +29,8 @@ class Beside:
         with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
 
-    def close(self) -> None:
-        """End the thread, then the node."""
+    def close(self, quiet: float = 0.0) -> None:
+        """End the thread, then the node; `quiet` as in `leave`, for the last node of a process."""
         self._executor.shutdown()
         self._thread.join()
-        leave(self._node, quiet=0.0)
+        leave(self._node, quiet=quiet)

@@ -9,8 +9,6 @@ Not a node of the graph: it lives in the process that injects the faults.
 from __future__ import annotations
 
 import collections
-import contextlib
-import threading
 import time
 from collections.abc import Sequence
 
@@ -19,15 +17,15 @@ import rclpy.utilities
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 from piper_bringup.fault_matrix.evidence import Told
+from piper_bringup.ros.beside import Beside
 from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
-from vla_policy.ros.leaving import leave
+from vla_policy.ros.leaving import QUIET
 from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
 
@@ -55,14 +53,7 @@ class FaultOperator:
         self._ticks.cancel()
         # For ever the same clients: each new one has to be discovered first, and answers are lost until then.
         self._calls = ServiceCalls(self._node, PATIENCE)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="fault operator", daemon=True)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        self._beside = Beside(self._node)
 
     def told(self, since: float) -> list[Told]:
         """What came on the diagnostics after `since` [s], monotonic."""
@@ -103,7 +94,5 @@ class FaultOperator:
 
     def close(self) -> None:
         """Leave the graph."""
-        self._executor.shutdown()
-        self._thread.join(5.0)
-        leave(self._node)
+        self._beside.close(QUIET)
         rclpy.utilities.try_shutdown()

@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -27,17 +26,17 @@ import rclpy
 import rclpy.utilities
 import tyro
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
+from piper_bringup.ros.beside import Beside
 from piper_twin.exit_codes import exit_after
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
-from vla_policy.ros.leaving import leave
+from vla_policy.ros.leaving import QUIET
 from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
 
@@ -147,10 +146,7 @@ def measure(config: BenchConfig, folder: Path) -> dict[str, Any]:
     command += ["-p", f"images:={config.stored}", "-p", "instruction:=bench"]
     recorder = subprocess.Popen(command)
     source = Source(config.published)
-    executor = SingleThreadedExecutor()
-    executor.add_node(source)
-    spinning = threading.Thread(target=executor.spin)
-    spinning.start()
+    beside = Beside(source)
     try:
         _until_started(source)
         source.sent.clear()
@@ -173,9 +169,7 @@ def measure(config: BenchConfig, folder: Path) -> dict[str, Any]:
         }
     finally:
         _end(recorder)
-        executor.shutdown()
-        spinning.join()
-        leave(source)
+        beside.close(QUIET)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,7 @@ from vla_policy.openvla import jpeg, resampling
 from vla_policy.openvla.config import LIBERO_IMAGES, ROBOTWIN_IMAGES, ImagePipeline
 from vla_policy.openvla.preprocessing import prepare
 
-NO_GPU = "no CUDA device on this computer; the same was tested on its CPU, run this again where there is one"
+NO_GPU = "no CUDA device on this computer: its CPU is held to the same vectors; run this again where there is one"
 GPU = (pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU))
 DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]
 

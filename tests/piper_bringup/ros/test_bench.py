@@ -1,14 +1,14 @@
 """What `make bench-ros` writes; the figures themselves are no matter of tests."""
 
 import json
+from collections import Counter
 
 import pytest
 
-from piper_bringup.ros import bench, bench_jitter, bench_recorder
+from piper_bringup.ros import bench, bench_jitter, bench_overhead, bench_recorder
 from piper_bringup.ros.bench import BenchConfig, main
 from piper_bringup.ros.bench_jitter import JitterConfig
 from vla_policy.errors import VlaError
-from vla_policy.ros import bench_policy_node
 
 pytestmark = pytest.mark.ros
 
@@ -19,11 +19,12 @@ def measured(monkeypatch):
     found = {
         "piper": {"jitter_p99_ms": 0.5, "jitter_p999_ms": 1.5, "held": ""},
         "twin": {"jitter_p99_ms": 9.0, "jitter_p999_ms": 9.5, "held": ""},
-        "overhead": {"total_p99_ms": 7.0},
+        "fitted": {"overhead_p99_ms": 7.0},
+        "raw": {"overhead_p99_ms": 11.0},
         "recorder": {"lost": 0},
     }
     monkeypatch.setattr(bench_jitter, "measure", lambda config: found[config.driver])
-    monkeypatch.setattr(bench_policy_node, "measure", lambda config: found["overhead"])
+    monkeypatch.setattr(bench_overhead, "measure", lambda config: found[config.images])
     monkeypatch.setattr(bench_recorder, "measure", lambda config, folder: found["recorder"])
     return found
 
@@ -35,12 +36,13 @@ def test_the_summary_has_the_figures_on_top_and_how_they_were_measured(ros_domai
         "jitter_p99_ms": 0.5, "jitter_p999_ms": 1.5, "overhead_p99_ms": 7.0, "recorder_lost": 0,
     }  # fmt: skip
     assert summary["jitter"]["twin"]["jitter_p99_ms"] == 9.0
+    assert summary["overhead"]["raw"]["overhead_p99_ms"] == 11.0
     assert summary["passed"] and summary["seconds"] == 3.0
     assert {"command", "commit", "hardware"} <= summary.keys()
 
 
 def test_a_limit_that_is_missed_is_told(ros_domain, measured, tmp_path, capsys):
-    measured["overhead"]["total_p99_ms"] = 12.5
+    measured["fitted"]["overhead_p99_ms"] = 12.5
     assert main(BenchConfig(out=tmp_path, checkpoint=tmp_path, parts=("overhead",))) == 1
     assert "overhead_p99_ms is 12.5, the limit is 10.0" in capsys.readouterr().out
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -56,6 +58,11 @@ def test_a_robot_that_was_held_meanwhile_is_no_measurement(ros_domain, measured,
 def test_a_measurement_of_nothing_is_refused():
     with pytest.raises(VlaError, match="at least one part"):
         BenchConfig(parts=())
+
+
+def test_what_was_counted_earlier_is_left_out():
+    counts = bench_jitter.counted_since({"h": "0.1:5 0.2:3"}, {"h": "0.1:4"}, "h")
+    assert counts == Counter({0.1: 1, 0.2: 3})
 
 
 def test_jitter_is_measured_while_a_policy_moves_emulated_arms(ros_domain, tmp_path, capsys, monkeypatch):

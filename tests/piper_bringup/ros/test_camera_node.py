@@ -15,8 +15,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from piper_bringup.cameras import capture
 from piper_bringup.ros.camera_node import CameraNode
-from piper_twin.robot import HEAD_FOVY
+from piper_twin.robot import DUAL_PIPER, HEAD_FOVY
 from vla_policy import topics
+from vla_policy.camera_image import fit_image
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
 
@@ -149,6 +150,19 @@ def test_a_process_may_serve_one_camera_and_cut_its_images_to_what_the_policy_re
     assert (image[:, 66:] == 255).all()
     assert infos[-1].k[4] == pytest.approx(64 / np.tan(HEAD_FOVY / 2))
     assert topics.image("left_wrist") not in dict(made.watcher.get_topic_names_and_types())
+
+
+def test_what_the_policy_reads_is_sent_beside_the_whole_image(graph, cameras_file, tmp_path):
+    large = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    PillowImage.fromarray(large).save(tmp_path / "images" / "one.png")
+    made = graph("-p", f"cameras:={cameras_file}")
+    fitted = made.listen(Image, topics.fitted_image("left_wrist"))
+    raw = made.listen(Image, topics.image("left_wrist"))
+    made.start()
+    made.spin_until(lambda: fitted and raw)
+    camera = next(camera for camera in DUAL_PIPER.cameras if camera.name == "left_wrist")
+    np.testing.assert_array_equal(convert.to_image(raw[-1]), large)
+    np.testing.assert_array_equal(convert.to_image(fitted[-1]), fit_image(large, camera))
 
 
 def test_a_camera_that_is_not_in_the_file_is_refused(graph, cameras_file):

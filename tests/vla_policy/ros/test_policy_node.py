@@ -126,6 +126,16 @@ def test_a_checkpoint_answers_through_the_graph(graph, policy, tmp_path, robot):
     assert values["checkpoint"] == str(tmp_path / "checkpoint")
 
 
+def test_a_policy_that_is_to_read_fitted_images_takes_no_others(graph, robot):
+    it = graph(fitted_images=True, instruction="press the bell", autostart=True)
+    it.until(lambda: "no image from camera" in it.robot.told())
+    assert not it.robot.heard
+    it.robot.images = {
+        name: it.robot.create_publisher(Image, topics.fitted_image(name), qos.STREAM) for name in robot.camera_names
+    }
+    it.until(lambda: it.robot.heard)
+
+
 def test_proposals_wait_for_approval(graph):
     it = graph(mode="approve", instruction="press the bell", autostart=True)
     it.until(lambda: it.robot.proposed)

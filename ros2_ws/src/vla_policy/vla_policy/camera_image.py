@@ -14,6 +14,13 @@ from vla_policy.errors import VlaError
 from vla_policy.types import Image
 
 
+def prepare() -> None:
+    """Load torch, which takes seconds, and let it use one thread: for processes that need it for `fit_image` alone."""
+    import torch  # only here, since images of the right size do without
+
+    torch.set_num_threads(1)
+
+
 def fit_image(image: Image, camera: Camera) -> Image:
     """Cut a camera's shape from the middle of an image and scale it down to the camera's size, without aliasing.
 
@@ -35,7 +42,7 @@ def fit_image(image: Image, camera: Camera) -> Image:
             f"camera {camera.name} sends images of {width} x {height} px, the policy reads {camera.width} x "
             f"{camera.height}; set it to at least that size, and no narrower"
         )
-    import torch  # takes seconds, and images of the right size do without
+    import torch
     from torch.nn import functional
 
     left = (width - wanted) // 2

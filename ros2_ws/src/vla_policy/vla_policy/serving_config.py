@@ -23,6 +23,9 @@ class ServingConfig:
     wait_for_chunk: bool = True
     """Look only when the last chunk has been played, as in training; otherwise the next chunk is thought out while the
     last one plays. Approval always waits."""
+    fitted_images: bool = False
+    """Read image_fitted instead of image_raw: a twentieth of the bytes. camera_node and the twin offer it; other
+    drivers do not."""
     settle: float = 0.02
     """Between the end of a chunk and the next look [s]: the robot averages its commands over 0.04 s and arrives half of
     that later. Only when waiting for the chunk."""

@@ -54,6 +54,11 @@ def image(camera: str) -> str:
     return f"/camera/{camera}/image_raw"
 
 
+def fitted_image(camera: str) -> str:
+    """sensor_msgs/Image: the same at the size of the embodiment's camera, as `camera_image.fit_image` makes it."""
+    return f"/camera/{camera}/image_fitted"
+
+
 def compressed(camera: str) -> str:
     """sensor_msgs/CompressedImage (JPEG) of a camera."""
     return f"/camera/{camera}/image_raw/compressed"

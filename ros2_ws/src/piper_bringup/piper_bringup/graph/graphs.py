@@ -231,6 +231,7 @@ def _brain(arguments: BrainArguments, *, has_policy: bool = True) -> list[NodeSp
             "instruction": arguments.instruction,
             "mode": arguments.mode,
             "autostart": arguments.autostart,
+            "fitted_images": True,
         }
         specs.append(NodeSpec(module="vla_policy.ros.policy_node", name="policy", parameters=parameters))
     if arguments.bag_dir:

@@ -3,9 +3,9 @@
     make bench-ros        # or: python -m piper_bringup.ros.bench --out runs/bench-ros
 
 Three measurements, one after the other, each also a command of its own: `bench_jitter` (the control loop, once on
-emulated arms and once on the twin), `vla_policy.ros.bench_policy_node` (from camera to chunk, without the model) and
-`bench_recorder`. Leave the machine alone meanwhile. `summary.json` has the figures that are held to a limit on its top
-level, and the rest below.
+emulated arms and once on the twin), `bench_overhead` (from camera to chunk, without the model) and `bench_recorder`.
+Leave the machine alone meanwhile. `summary.json` has the figures that are held to a limit on its top level, and the
+rest below.
 """
 
 # pyright: basic
@@ -26,19 +26,18 @@ import rclpy
 import rclpy.utilities
 import tyro
 
-from piper_bringup.ros import bench_jitter, bench_recorder
+from piper_bringup.ros import bench_jitter, bench_overhead, bench_recorder
 from piper_bringup.ros.bench_jitter import DriverName, JitterConfig
 from piper_twin.exit_codes import exit_after
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import provenance
 from vla_policy.errors import VlaError
 from vla_policy.normalization import DatasetStatistics, Statistics
-from vla_policy.ros import bench_policy_node
 from vla_policy.ros.spin import prepare_environment
 
 Part = Literal["jitter", "overhead", "recorder"]
 
-LIMITS = {**bench_jitter.LIMITS, "overhead_p99_ms": bench_policy_node.FLOOR, "recorder_lost": 0}
+LIMITS = {**bench_jitter.LIMITS, "overhead_p99_ms": bench_overhead.LIMIT, "recorder_lost": 0}
 """Largest value of a figure. Those of jitter are held on `drivers[0]`."""
 
 
@@ -66,12 +65,10 @@ class BenchConfig:
 def measure(config: BenchConfig) -> dict[str, Any]:
     """The figures by part, those that have a limit on top."""
     with tempfile.TemporaryDirectory() as temporary:
-        checkpoint = config.checkpoint or _untrained(Path(temporary) / "checkpoint")
+        checkpoint = config.checkpoint or untrained(Path(temporary) / "checkpoint")
         works: dict[str, Callable[[], dict[str, Any]]] = {
             "jitter": lambda: {driver: _jitter(config, driver, checkpoint) for driver in config.drivers},
-            "overhead": lambda: bench_policy_node.measure(
-                bench_policy_node.BenchConfig(checkpoint=checkpoint, seconds=config.seconds)
-            ),
+            "overhead": lambda: {images: _overhead(config, images, checkpoint) for images in ("fitted", "raw")},
             "recorder": lambda: bench_recorder.measure(
                 bench_recorder.BenchConfig(seconds=config.seconds), Path(temporary) / "bags"
             ),
@@ -85,7 +82,7 @@ def measure(config: BenchConfig) -> dict[str, Any]:
     if "jitter" in found:
         top |= {name: found["jitter"][config.drivers[0]][name] for name in bench_jitter.LIMITS}
     if "overhead" in found:
-        top["overhead_p99_ms"] = found["overhead"]["total_p99_ms"]
+        top["overhead_p99_ms"] = found["overhead"]["fitted"]["overhead_p99_ms"]
     if "recorder" in found:
         top["recorder_lost"] = found["recorder"]["lost"]
     return top | found
@@ -96,7 +93,13 @@ def _jitter(config: BenchConfig, driver: DriverName, checkpoint: Path) -> dict[s
     return bench_jitter.measure(JitterConfig(checkpoint=checkpoint, driver=driver, seconds=config.seconds, log=log))
 
 
-def _untrained(folder: Path) -> Path:
+def _overhead(config: BenchConfig, images: Literal["fitted", "raw"], checkpoint: Path) -> dict[str, Any]:
+    return bench_overhead.measure(
+        bench_overhead.BenchConfig(checkpoint=checkpoint, images=images, seconds=config.seconds)
+    )
+
+
+def untrained(folder: Path) -> Path:
     """A policy of the size `tiny`; how fast it is does not depend on what it learned."""
     from vla_policy.policy import VlaPolicy  # torch takes seconds, and a wrong argument shall be told of at once
     from vla_policy.presets import tiny

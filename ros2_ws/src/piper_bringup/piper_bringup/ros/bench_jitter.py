@@ -20,6 +20,7 @@ import json
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -49,7 +50,6 @@ from piper_twin.robot import ARMS, DUAL_PIPER
 from vla_policy import topics
 from vla_policy.errors import VlaError
 from vla_policy.ros import convert, qos
-from vla_policy.ros.bench_policy_node import counted_since, quantiles
 from vla_policy.ros.leaving import QUIET
 from vla_policy.ros.service_calls import ServiceCalls
 from vla_policy.ros.spin import prepare_environment
@@ -181,7 +181,7 @@ def _figures(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mappin
     def counted(name: str) -> int:
         return int(robot[name]) - int(earlier[name])
 
-    overhead = counted_since(after["policy"], before["policy"], "overhead_histogram_ms")
+    overhead = sorted(counted_since(after["policy"], before["policy"], "overhead_histogram_ms").elements())
     return {
         **{f"jitter_{part}_ms": float(robot[f"jitter_{part}_ms"]) for part in ("p50", "p99", "p999", "max")},
         "tick_p99_ms": float(robot["tick_p99_ms"]),
@@ -191,8 +191,23 @@ def _figures(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mappin
         "realtime": robot["realtime"] == "True",
         "chunks": counted("chunks"),
         "held": robot["reason"] if robot["state"] == "held" else "",
-        **({f"policy_{name}": value for name, value in quantiles("overhead", overhead).items()} if overhead else {}),
+        **{
+            f"policy_overhead_{name}_ms": float(np.quantile(overhead, share))
+            for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+            if overhead
+        },
     }
+
+
+def counted_since(now: Mapping[str, str], before: Mapping[str, str], key: str) -> Counter[float]:
+    """Durations [ms] of a histogram in a node's diagnostics, and how often they were counted since `before`."""
+    counts = Counter({float(edge): int(count) for edge, count in _pairs(now[key])})
+    counts.subtract({float(edge): int(count) for edge, count in _pairs(before[key])})
+    return +counts
+
+
+def _pairs(histogram: str) -> list[list[str]]:
+    return [pair.split(":") for pair in histogram.split()]
 
 
 def _bus_figures(sent: Sequence[float]) -> dict[str, Any]:

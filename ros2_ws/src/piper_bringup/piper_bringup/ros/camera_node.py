@@ -24,7 +24,7 @@ from piper_bringup.cameras.config import CameraConfig, load_cameras
 from piper_bringup.cameras.sources import Frame, open_source
 from piper_bringup.ros.camera_outlet import CameraOutlet
 from piper_twin.robot import DUAL_PIPER
-from vla_policy import topics
+from vla_policy import camera_image, topics
 from vla_policy.camera_image import fit_image
 from vla_policy.embodiment import Camera
 from vla_policy.errors import VlaError
@@ -74,6 +74,7 @@ class CameraNode(Node):
         self._silent: set[str] = set()
         self._reports = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENTS)
         self.create_timer(_REPORT_PERIOD, self._report)
+        camera_image.prepare()  # now: the first image shall not wait for it
         prefer_this_process(config.realtime_priority)
         for capture in self._captures.values():
             capture.start()

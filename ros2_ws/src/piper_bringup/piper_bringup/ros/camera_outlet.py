@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image as ImageMessage
 
 from piper_bringup.cameras.calibration import Calibration
 from vla_policy import topics
+from vla_policy.camera_image import fit_image
 from vla_policy.embodiment import Camera
 from vla_policy.ros import convert, qos
 from vla_policy.types import Image
@@ -31,13 +32,20 @@ class CameraOutlet:
         """
         self._camera = camera
         self._calibration = calibration
+        self._fitted = node.create_publisher(ImageMessage, topics.fitted_image(camera.name), qos.STREAM)
         self._raw = node.create_publisher(ImageMessage, topics.image(camera.name), qos.STREAM)
         self._jpeg = node.create_publisher(CompressedImage, topics.compressed(camera.name), qos.STREAM)
         self._info = node.create_publisher(CameraInfo, topics.camera_info(camera.name), qos.STREAM)
 
     def publish(self, image: Image, stamp: float) -> None:
-        """Send an RGB image taken at `stamp` [s]; work that nobody subscribes to is left out."""
+        """Send an RGB image taken at `stamp` [s]; work that nobody subscribes to is left out.
+
+        Raises:
+            VlaError: a policy listens, and the image is smaller than what it reads, or too narrow.
+        """
         name = self._camera.name
+        if self._fitted.get_subscription_count():  # first: the robot waits for it
+            self._fitted.publish(convert.image_message(fit_image(image, self._camera), name, stamp))
         if self._raw.get_subscription_count():
             self._raw.publish(convert.image_message(image, name, stamp))
         if self._jpeg.get_subscription_count():

@@ -51,8 +51,9 @@ class PolicyNode(Node):
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENTS)
         self._is_realtime = prefer_this_process(self._config.realtime_priority)
         self._server = PolicyServer(Unhurried(loaded.policy), loaded.embodiment, self._config, self._publish, self._now)
+        topic = topics.fitted_image if self._config.fitted_images else topics.image
         for camera in loaded.embodiment.camera_names:
-            self.create_subscription(Image, topics.image(camera), functools.partial(self._on_image, camera), qos.NEWEST)
+            self.create_subscription(Image, topic(camera), functools.partial(self._on_image, camera), qos.NEWEST)
         self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, qos.NEWEST)
         self.create_subscription(String, topics.INSTRUCTION, self._on_instruction, qos.LATCHED)
         self.create_service(SetBool, topics.POLICY_RUN, self._on_run)

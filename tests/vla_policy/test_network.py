@@ -1,5 +1,6 @@
 """The network's structure: attention, padding, shift, learning."""
 
+import copy
 import dataclasses
 import time
 
@@ -56,9 +57,9 @@ def test_attention_is_bidirectional(config, network, attention, monkeypatch):
     monkeypatch.setattr("vla_policy.precision.attention", lambda _: attention)
     tokens = torch.randn(1, 12, config.hidden_size)
     is_token = torch.ones(1, 12, dtype=torch.bool)
-    before = network.hidden_states(tokens, is_token)
+    before = network.hidden_states(tokens, slice(0, 12), is_token)
     tokens[0, -1] += 1.0
-    after = network.hidden_states(tokens, is_token)
+    after = network.hidden_states(tokens, slice(0, 12), is_token)
     assert (after - before).abs().amax(-1).min() > 1e-6
 
 
@@ -95,14 +96,16 @@ def test_cameras_are_told_apart(config, network):
 
 
 @torch.no_grad()
-def test_outputs_are_read_with_the_next_token_shift(config, network):
+def test_outputs_are_read_with_the_next_token_shift(config, network, monkeypatch):
     """The first action is read at the last prompt token, the others at the placeholder before their own."""
     inputs = padded(make_inputs(config), 2)
     seen = {}
-    network.llama.register_forward_hook(lambda *args: seen.update(hidden=args[-1].last_hidden_state))
+    hidden_states = network.hidden_states
+    monkeypatch.setattr(network, "hidden_states", lambda *given: seen.update(given=given) or hidden_states(*given))
     logits = network(inputs).flatten(1, 2)
     prefix = 1 + config.num_cameras * config.num_image_tokens + 1
-    everywhere = network.head(seen["hidden"])
+    tokens, _, is_token = seen["given"]
+    everywhere = network.head(network.llama.norm(hidden_states(tokens, slice(0, tokens.shape[1]), is_token)))
     assert torch.allclose(logits[:, 0], everywhere[:, prefix + 4], atol=1e-6)
     start = prefix + 7
     assert torch.allclose(logits[:, 1:], everywhere[:, start : start + config.num_action_tokens - 1], atol=1e-6)
@@ -141,6 +144,28 @@ def test_every_parameter_that_is_read_gets_a_gradient(config):
     network(make_inputs(config)).square().mean().backward()
     lacking = [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
     assert lacking == []
+
+
+@pytest.mark.parametrize("by", [0, 3])
+def test_computing_again_in_the_backward_pass_gives_the_same_gradient(config, network, by):
+    gradients = []
+    for wanted in (False, True):
+        network.zero_grad()
+        network.recompute(wanted)
+        network(padded(make_inputs(config), by)).square().mean().backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in network.parameters()]))
+    assert torch.equal(*gradients)
+    assert gradients[0].norm() > 0
+
+
+@torch.no_grad()
+def test_a_copy_of_a_network_has_weights_of_its_own(config, network):
+    inputs = make_inputs(config)
+    before, other = network(inputs), copy.deepcopy(network)
+    for weight in other.parameters():
+        weight.zero_()
+    assert torch.equal(network(inputs), before)
+    assert not other(inputs).any()
 
 
 def test_bfloat16_stays_near_float32(config, network, monkeypatch):

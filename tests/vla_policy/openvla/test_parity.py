@@ -211,12 +211,13 @@ def test_only_what_is_read_is_computed(make_folder, observe, libero):
     config = policy.config
     assert policy.network.head.weight.shape == (256, config.hidden_size)
     assert len(policy.network.vision.dinov2.layers) == config.dinov2.num_blocks - 1
-    lengths = []
-    policy.network.llama.norm.register_forward_hook(lambda *call: lengths.append(call[-1].shape[1]))
+    lengths, last = [], policy.network.llama.layers[-1]
+    for module in (last.self_attn.v_proj, last.mlp.up_proj, policy.network.llama.norm):
+        module.register_forward_hook(lambda *call: lengths.append(call[-1].shape[1]))
     states = policy.network.action_states(*tensors_of(policy.inputs(observe(2, "open the drawer"))))
     assert states.shape == (2, CHUNK * ACTIONS, config.hidden_size)
     words = len(words_of(policy, "open the drawer"))
-    assert lengths == [1 + config.num_image_tokens + words + CHUNK * ACTIONS + 1]
+    assert lengths == [1 + config.num_image_tokens + words + CHUNK * ACTIONS + 1, CHUNK * ACTIONS, CHUNK * ACTIONS]
 
 
 def tensors_of(inputs):

@@ -19,7 +19,7 @@ class PolicyInputs:
     prompt_BL: Tensor
     """Token ids without BOS, right-padded, int64."""
     prompt_mask_BL: Tensor
-    """False on padding, bool."""
+    """False on padding, bool; stays on the CPU, so that asking whether there is padding waits for no device."""
     state_BS: Tensor
     """Joint state normalised to [-1, 1], float32."""
 
@@ -29,16 +29,21 @@ class PolicyInputs:
 
     @property
     def is_padded(self) -> bool:
-        """Whether a prompt is shorter than the longest; on a GPU this waits for the device."""
+        """Whether a prompt is shorter than the longest."""
         return not bool(self.prompt_mask_BL.all())
+
+    def mask_if_padded(self) -> Tensor | None:
+        """The mask on the device of the prompts; None where nothing is padded."""
+        return self.prompt_mask_BL.to(self.prompt_BL.device, non_blocking=True) if self.is_padded else None
 
     def __getitem__(self, index: slice | Tensor) -> PolicyInputs:
         """Rows of the batch, chosen by a slice, by numbers or by a boolean mask."""
-        return self._map(lambda tensor: tensor[index])
+        return self._map(lambda tensor: tensor[index.to(tensor.device) if isinstance(index, Tensor) else index])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PolicyInputs:
-        """The same batch on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """The same batch on `device`, all but the mask."""
+        moved = self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return dataclasses.replace(moved, prompt_mask_BL=self.prompt_mask_BL)
 
     @staticmethod
     def cat(batches: Sequence[PolicyInputs]) -> PolicyInputs:

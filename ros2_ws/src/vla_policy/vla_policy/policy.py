@@ -198,7 +198,7 @@ class VlaPolicy:
         return PolicyInputs(
             images_BCHW3=self.network.prepare(torch.tensor(images_BCHW3, device=self.device)),
             prompt_BL=torch.tensor(prompt_BL, device=self.device),
-            prompt_mask_BL=torch.tensor(mask_BL, device=self.device),
+            prompt_mask_BL=torch.tensor(mask_BL),
             state_BS=torch.tensor(proprio_BS, device=self.device),
         )
 

@@ -4,20 +4,23 @@
 bidirectional, and all action tokens come out of one forward pass. The next-token shift of a language model is kept:
 the first action is read at the last prompt token, every other one at the placeholder before its own.
 
-Nothing is computed that nobody reads: the head has 256 rows and sees K*A positions, and a batch without padding runs
-without a mask, which lets the fast attention kernels in. `compute` takes tensors alone and does not look at their
-values, so that shapes decide everything: what `torch.compile` and CUDA graphs ask for.
+Nothing is computed that nobody reads: the head has 256 rows and sees K*A positions, so does the last layer after its
+attention, and a batch without padding runs without a mask, which lets the fast attention kernels in. `compute` takes
+tensors alone and does not look at their values, so that shapes decide everything: what `torch.compile` and CUDA graphs
+ask for.
 
 B batch, C cameras, H and W pixels, L prompt tokens, T all tokens, D hidden, K steps, A dimensions, V bins, S state.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from vla_policy import precision
 from vla_policy.config import PolicyConfig
@@ -26,6 +29,9 @@ from vla_policy.tokenizer import NUM_BINS
 
 if TYPE_CHECKING:
     from transformers import LlamaModel
+
+Rows = slice | Tensor
+"""Tokens to read: the same of every sequence, or positions_BT."""
 
 RMS_NORM_EPSILON = 1e-6
 """Of OpenVLA's checkpoints too, although Llama 2's own is 1e-5."""
@@ -37,6 +43,8 @@ class ActionSequence(nn.Module):
     config: PolicyConfig
     llama: LlamaModel
     head: nn.Linear
+    recomputes: bool = False
+    """Whether the backward pass computes again what is within a layer: a third more work for far less memory."""
 
     def image_tokens(self, images_BCHW3: Tensor) -> Tensor:
         """Encode all cameras, tokens_BTD."""
@@ -60,8 +68,13 @@ class ActionSequence(nn.Module):
         Returns:
             logits_BKAV in float32, V in the order of `ActionTokenizer.centres`.
         """
-        mask_BL = inputs.prompt_mask_BL if inputs.is_padded else None
-        return self.compute(inputs.images_BCHW3, inputs.prompt_BL, mask_BL, inputs.state_BS)
+        return self.compute(inputs.images_BCHW3, inputs.prompt_BL, inputs.mask_if_padded(), inputs.state_BS)
+
+    def recompute(self, wanted: bool) -> None:
+        """Choose for all parts whether the backward pass computes again what is within a layer."""
+        for module in self.modules():
+            if hasattr(module, "recomputes"):
+                cast("Any", module).recomputes = wanted
 
     def require_tokens(self) -> None:
         """Refuse, where there are no action tokens; subclasses say why."""
@@ -87,23 +100,24 @@ class ActionSequence(nn.Module):
         with precision.autocast(images_BCHW3.device, self.llama.embed_tokens.weight.dtype):
             prefix_BTD = self._prefix(images_BCHW3, prompt_BL, state_BS)
             tokens_BTD = torch.cat((prefix_BTD, self._embed(prompt_BL), self._suffix(batch)), dim=1)
-            before, length = prefix_BTD.shape[1], prompt_BL.shape[1]
+            start = prefix_BTD.shape[1] + prompt_BL.shape[1]
             if prompt_mask_BL is None:
-                hidden_BTD = self.hidden_states(tokens_BTD)
-                first = before + length - 1
-                return hidden_BTD[:, first : first + config.num_action_tokens]
-            after = config.num_action_tokens + 1
-            hidden_BTD = self.hidden_states(tokens_BTD, functional.pad(prompt_mask_BL, (before, after), value=True))
-        rows_B = torch.arange(batch, device=hidden_BTD.device)
-        first_B1D = hidden_BTD[rows_B, before + prompt_mask_BL.sum(1) - 1, None]
-        start = before + length
-        return torch.cat((first_B1D, hidden_BTD[:, start : start + config.num_action_tokens - 1]), dim=1)
+                rows = slice(start - 1, start - 1 + config.num_action_tokens)
+                return self.llama.norm(self.hidden_states(tokens_BTD, rows))
+            first_B = prefix_BTD.shape[1] + prompt_mask_BL.sum(1) - 1
+            others_T = torch.arange(start, start + config.num_action_tokens - 1, device=first_B.device)
+            rows_BT = torch.cat((first_B[:, None], others_T.expand(batch, -1)), dim=1)
+            is_token_BT = functional.pad(
+                prompt_mask_BL, (prefix_BTD.shape[1], config.num_action_tokens + 1), value=True
+            )
+            return self.llama.norm(self.hidden_states(tokens_BTD, rows_BT, is_token_BT))
 
-    def hidden_states(self, tokens_BTD: Tensor, is_token_BT: Tensor | None = None) -> Tensor:
-        """Run the language model with bidirectional attention.
+    def hidden_states(self, tokens_BTD: Tensor, rows: Rows, is_token_BT: Tensor | None = None) -> Tensor:
+        """Run the language model with bidirectional attention, up to its last norm, for the tokens of `rows`.
 
         Padding is neither attended to nor counted in the positions, so results do not depend on how far a batch is
-        padded. A 4-D mask replaces the causal one that `transformers` would make; without padding there is none.
+        padded; without padding there is no mask. The layers are called one by one: the model's own forward would make
+        a causal mask as soon as it is traced by `torch.compile`.
         """
         attention = precision.attention(tokens_BTD.device)
         if self.llama.config._attn_implementation != attention:
@@ -113,10 +127,11 @@ class ActionSequence(nn.Module):
         if is_token_BT is not None:
             mask_B11T = tokens_BTD.new_zeros(shape).masked_fill(~is_token_BT, float("-inf"))[:, None, None, :]
             positions_BT = (is_token_BT.cumsum(1) - 1).clamp(min=0)
-        elif attention == "eager":  # without a mask it makes one of the square of the length
-            mask_B11T = tokens_BTD.new_zeros(1, 1, 1, shape[1])
-        output = self.llama(inputs_embeds=tokens_BTD, attention_mask=mask_B11T, position_ids=positions_BT)
-        return output.last_hidden_state
+        options = {"attention_mask": mask_B11T, "position_embeddings": self.llama.rotary_emb(tokens_BTD, positions_BT)}
+        *layers, last = self.llama.layers
+        for layer in layers:
+            tokens_BTD = run_layer(layer, tokens_BTD, self.recomputes, **options)
+        return run_layer(last, tokens_BTD, self.recomputes, rows=rows, **options)
 
     def _prefix(self, images_BCHW3: Tensor, prompt_BL: Tensor, state_BS: Tensor) -> Tensor:
         """BOS, image tokens and proprio token."""
@@ -133,6 +148,13 @@ class ActionSequence(nn.Module):
 
     def _embed(self, ids_BT: Tensor) -> Tensor:
         return self.llama.embed_tokens(ids_BT)
+
+
+def run_layer(layer: nn.Module, tokens: Tensor, recomputes: bool, *arguments: Any, **options: Any) -> Tensor:
+    """Run one transformer layer; what it computes within is kept for the backward pass, or computed again there."""
+    if recomputes and torch.is_grad_enabled():
+        return cast("Tensor", checkpoint(layer, tokens, *arguments, use_reentrant=False, **options))
+    return layer(tokens, *arguments, **options)
 
 
 def make_llama(config: PolicyConfig, num_kv_heads: int | None = None, std: float | None = None) -> LlamaModel:
@@ -160,4 +182,17 @@ def make_llama(config: PolicyConfig, num_kv_heads: int | None = None, std: float
     llama = LlamaModel(LlamaConfig(**settings))
     for layer in llama.layers:
         cast("Any", layer).self_attn.is_causal = False
+    last = cast("Any", llama.layers[-1])
+    last.forward = functools.partial(_last_layer, last)
     return llama
+
+
+def _last_layer(layer: Any, tokens_BTD: Tensor, rows: Rows, **options: Any) -> Tensor:
+    """A layer of which only some rows are read: all tokens are attended to, what follows is done for those rows."""
+    attended_BTD, _ = layer.self_attn(hidden_states=layer.input_layernorm(tokens_BTD), **options)
+    if isinstance(rows, slice):
+        tokens_BTD = (tokens_BTD + attended_BTD)[:, rows]
+    else:
+        batch_B1 = torch.arange(len(rows), device=rows.device)[:, None]
+        tokens_BTD = (tokens_BTD + attended_BTD)[batch_B1, rows]
+    return tokens_BTD + layer.mlp(layer.post_attention_layernorm(tokens_BTD))

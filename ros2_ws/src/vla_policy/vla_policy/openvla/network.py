@@ -101,8 +101,7 @@ class OpenVlaNetwork(ActionSequence):
     def regress(self, inputs: PolicyInputs) -> Tensor:
         """Regress normalised actions, values_BKA, with an L1 head."""
         config = self.config
-        mask_BL = inputs.prompt_mask_BL if inputs.is_padded else None
-        hidden_BTD = self.action_states(inputs.images_BCHW3, inputs.prompt_BL, mask_BL, inputs.state_BS)
+        hidden_BTD = self.action_states(inputs.images_BCHW3, inputs.prompt_BL, inputs.mask_if_padded(), inputs.state_BS)
         with precision.autocast(hidden_BTD.device, self.head.weight.dtype):
             values_BKA = self.l1_head(hidden_BTD.reshape(len(inputs), config.chunk_length, -1))
         return values_BKA.float()

@@ -16,12 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from vla_policy.openvla.config import OpenVlaConfig, TowerConfig
+from vla_policy.sequence import run_layer
 
 _LAYER_NORM_EPSILON = 1e-6
 
 
 class Tower(nn.Module):
     """A vision transformer up to the block whose features are read."""
+
+    recomputes: bool = False
+    """As in `sequence.ActionSequence`."""
 
     def __init__(
         self, config: TowerConfig, image_size: int, layer: Callable[[], nn.Module], arguments: tuple[Any, ...] = ()
@@ -46,7 +50,7 @@ class Tower(nn.Module):
             before = torch.cat((self.class_token, self.registers), dim=1).expand(len(tokens), -1, -1)
             tokens = torch.cat((before.to(tokens.dtype), tokens), dim=1)
         for layer in self.layers:
-            tokens = layer(tokens, *self._arguments)
+            tokens = run_layer(layer, tokens, self.recomputes, *self._arguments)
         return tokens[:, self._num_prefix :]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from vla_policy.errors import VlaError
 from vla_rl_trainer import demo, train_grpo
+from vla_rl_trainer.benchmarks import twin
 from vla_rl_trainer.demo import DemoConfig, main
 from vla_rl_trainer.evaluation import Evaluation, EvaluationConfig
 from vla_rl_trainer.learner import LearnerConfig
@@ -27,8 +28,7 @@ pytestmark = pytest.mark.sim
 def little(toys):
     """Two-chunk episodes with successes by luck, few in the preflight, no TensorBoard."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "TwinVectorEnv", toys.ShortTwin)
-        patch.setattr(train_grpo, "TwinVectorEnv", toys.ShortTwin)
+        patch.setattr(twin, "TwinVectorEnv", toys.ShortTwin)
         patch.setattr(train_grpo, "PREFLIGHT_EPISODES", 8)
         patch.setattr("vla_rl_trainer.run_folder.make_trackers", lambda folder, config: [])
         yield
@@ -102,8 +102,8 @@ def test_the_report_is_one_page_that_asks_for_nothing_and_holds_the_videos(finis
 def test_a_second_start_runs_nothing_again_and_gives_the_same_summary(finished, toys, monkeypatch, capsys):
     config, summary = finished
     before = toys.tree_of(config.out)
-    for module, name in ((demo, "TwinVectorEnv"), (train_grpo, "TwinVectorEnv"), (demo, "FilmStudio")):
-        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("something was run again"))
+    for name in ("TwinVectorEnv", "FilmStudio"):
+        monkeypatch.setattr(twin, name, lambda *_, **__: pytest.fail("something was run again"))
     assert main(config) == summary
     assert "click_bell: 2 demonstrations, seed 0" in capsys.readouterr().out
     after = toys.tree_of(config.out)

@@ -14,6 +14,7 @@ from vla_policy.errors import VlaError
 from vla_policy.normalization import DatasetStatistics, Statistics
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import evaluate
+from vla_rl_trainer.benchmarks import twin
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.evaluate import EvaluateConfig, to_film
 from vla_rl_trainer.evaluation import Evaluation, Outcome
@@ -43,11 +44,12 @@ def half_solved(monkeypatch):
     """Every second world of each task solved, the last one dropped; filmed at once."""
 
     def evaluated(config, policy):
-        found = [outcome(seed, seed % 2 == 0, task) for task in config.tasks for seed in range(config.num_episodes - 1)]
+        seeds = range(config.worlds.num_episodes - 1)
+        found = [outcome(seed, seed % 2 == 0, task) for task in config.tasks for seed in seeds]
         return Evaluation(policy.decoding, tuple(found), config.tasks)
 
     class Studio:
-        def __init__(self, randomization):
+        def __init__(self, *_):
             pass
 
         def film(self, policy, episode):
@@ -57,7 +59,7 @@ def half_solved(monkeypatch):
             pass
 
     monkeypatch.setattr(evaluate, "evaluate", evaluated)
-    monkeypatch.setattr(evaluate, "FilmStudio", Studio)
+    monkeypatch.setattr(twin, "FilmStudio", Studio)
 
 
 def config_of(checkpoint, **fields):

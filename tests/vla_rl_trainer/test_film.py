@@ -12,7 +12,8 @@ from piper_twin.episode import Episode
 from piper_twin.robot import DUAL_PIPER, HOME
 from piper_twin.tasks import TASKS
 from piper_twin.worlds import TwinConfig, WorldBatch
-from vla_rl_trainer.film import HOLD_FRAMES, FilmStudio
+from vla_rl_trainer.benchmarks.twin import TwinBenchmark
+from vla_rl_trainer.film import HOLD_FRAMES
 
 pytestmark = pytest.mark.sim
 
@@ -23,7 +24,7 @@ CHUNK = 8
 class Replay:
     """Acts as it is told, then holds; keeps what it is shown."""
 
-    config = SimpleNamespace(image_size=32)
+    config = SimpleNamespace(image_size=32, state_dim=14)
 
     def __init__(self, actions_TA):
         self._actions = list(actions_TA)
@@ -49,8 +50,8 @@ def filmed():
         outcomes.append(worlds.step_chunk([0], replay.act(None, None)))
     assert outcomes[-1].success_B[0]
     worlds.close()
-    studio = FilmStudio("off")
     policy = Replay(actions)
+    studio = TwinBenchmark().film_studio(policy.config)
     film, success = studio.film(policy, EPISODE)
     studio.close()
     assert success
@@ -90,8 +91,9 @@ def test_the_policy_decides_once_a_chunk(filmed):
 
 
 def test_an_episode_without_success_lasts_to_its_horizon():
-    studio = FilmStudio("off")
-    film, success = studio.film(Replay([np.tile(HOME, 2)]), EPISODE)
+    policy = Replay([np.tile(HOME, 2)])
+    studio = TwinBenchmark().film_studio(policy.config)
+    film, success = studio.film(policy, EPISODE)
     studio.close()
     assert not success
     with av.open(io.BytesIO(film)) as container:

@@ -16,6 +16,7 @@ import torch
 
 from vla_policy.errors import VlaError
 from vla_rl_trainer import train_grpo
+from vla_rl_trainer.benchmarks import twin
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.rollout import GroupConfig
 from vla_rl_trainer.run_files import read_metrics
@@ -30,14 +31,14 @@ LEARNER = LearnerConfig(learning_rate=1e-3, num_minibatches=2)
 def scripted(monkeypatch, toys, quick_trackers, tmp_path):
     """The scripted simulation in place of the twin: give it a script, get the configuration of a short run."""
     toys.make_policy().save(tmp_path / "policy")
-    monkeypatch.setattr(train_grpo, "DUAL_PIPER", toys.ROBOT)
+    monkeypatch.setattr(twin.TwinBenchmark, "embodiment", toys.ROBOT)
 
     def configure(script, **changes):
-        def make(num_slots, twin, *, num_workers):
-            assert twin.image_size == toys.NETWORK.image_size
+        def make(num_slots, config, *, num_workers):
+            assert config.image_size == toys.NETWORK.image_size
             return contextlib.closing(toys.ScriptedEnv(num_slots, script))
 
-        monkeypatch.setattr(train_grpo, "TwinVectorEnv", make)
+        monkeypatch.setattr(twin, "TwinVectorEnv", make)
         given = dict(
             checkpoint=tmp_path / "policy", out=tmp_path / "run", num_steps=2, num_groups=2, num_slots=32, seed=1
         )  # with seed 1 the groups' worlds are others than those of the preflight, whose tries are counted too
@@ -211,7 +212,7 @@ def short_run(out, policy, **changes):
 def short_twin(env):
     """Few episodes in the preflight, no TensorBoard, `env` in place of the twin."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_grpo, "TwinVectorEnv", env)
+        patch.setattr(twin, "TwinVectorEnv", env)
         patch.setattr(train_grpo, "PREFLIGHT_EPISODES", 6)
         patch.setattr("vla_rl_trainer.run_folder.make_trackers", lambda folder, config: [])
         yield

@@ -13,6 +13,7 @@ from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import train_sft
 from vla_rl_trainer.base import base_policy
+from vla_rl_trainer.benchmarks import twin
 from vla_rl_trainer.dataset import DatasetWriter, EpisodeData
 from vla_rl_trainer.run_files import read_config, read_metrics
 from vla_rl_trainer.sft import SftConfig, SftTrainer
@@ -67,14 +68,14 @@ def test_training_starts_from_the_shipped_base(dataset, tmp_path):
 def test_a_run_goes_on_from_its_own_base_alone(toys, dataset, start, tmp_path, monkeypatch):
     """Also after the base that ships has become another one, or has moved."""
     config = TrainSftConfig(dataset=(dataset,), out=tmp_path / "run", sft=STEPS)
-    monkeypatch.setattr(train_sft, "base_policy", lambda: start)
+    monkeypatch.setattr(twin, "base_policy", lambda: start)
     trained = main(config)
     digest = hashlib.sha256((start / "model.safetensors").read_bytes()).hexdigest()
     assert read_config(config.out)["checkpoint_sha256"] == digest
-    monkeypatch.setattr(train_sft, "base_policy", lambda: shutil.copytree(start, tmp_path / "moved"))
+    monkeypatch.setattr(twin, "base_policy", lambda: shutil.copytree(start, tmp_path / "moved"))
     assert main(config) == trained
     toys.make_piper_policy(seed=1).save(tmp_path / "newer")
-    monkeypatch.setattr(train_sft, "base_policy", lambda: tmp_path / "newer")
+    monkeypatch.setattr(twin, "base_policy", lambda: tmp_path / "newer")
     before = toys.tree_of(config.out)
     with pytest.raises(VlaError, match=f"was made with checkpoint_sha256 = {digest}, now .*; choose another --out"):
         main(config)

@@ -19,22 +19,19 @@ from rich.console import Console
 from rich.table import Table
 
 from piper_twin.episode import Episode
-from piper_twin.tasks import find_task
-from piper_twin.worlds import TwinConfig
 from vla_policy.checkpoint import weights_sha256
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_policy.provenance import provenance
 from vla_rl_trainer import collect, train_grpo, train_sft
 from vla_rl_trainer.base import base_policy
+from vla_rl_trainer.benchmarks.twin import TwinBenchmark
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.demo_report import write_demo_report
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.disk import write_atomically
-from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.evaluation import SPLIT, Evaluation, EvaluationConfig, evaluate_policy
-from vla_rl_trainer.film import FilmStudio
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.robot_graph import has_ros, run_trials
 from vla_rl_trainer.run_files import read_metrics
@@ -61,7 +58,7 @@ class DemoConfig:
     sft: SftConfig = dataclasses.field(
         default_factory=lambda: SftConfig(num_steps=100, batch_size=32, learning_rate=3e-4)
     )
-    grpo_steps: int = 28
+    grpo_steps: int = 35
     num_groups: int = 16
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     target_success: float = 0.95
@@ -83,7 +80,7 @@ class DemoConfig:
         require_at_most(self, 1.0, "target_success")
         if self.num_workers is not None:
             require_at_least(self, 1, "num_workers")
-        find_task(self.task)
+        TwinBenchmark((self.task,))
 
 
 class Demo:
@@ -159,8 +156,7 @@ class Demo:
         if file.exists():
             return Evaluation.read(file)
         policy = VlaPolicy.load(checkpoint, pick_device())
-        twin = TwinConfig(image_size=policy.config.image_size)
-        with TwinVectorEnv(64, twin, num_workers=self._config.num_workers) as env:
+        with TwinBenchmark((self._config.task,)).open(policy.config, 64, self._config.num_workers) as env:
             found = {
                 decoding: evaluate_policy(env, policy, (self._config.task,), self._config.evaluation, decoding)
                 for decoding in dict.fromkeys((policy.decoding, "argmax"))
@@ -201,14 +197,14 @@ class Demo:
 
     def _film(self, sft: Path, rl: Path) -> dict[str, list[tuple[int, bytes, bool]]]:
         """The same held-out worlds before and after: name to (seed, mp4, success)."""
-        studio = FilmStudio("off")
         seeds = range(self._config.evaluation.first_seed, self._config.evaluation.first_seed + self._config.num_videos)
         found: dict[str, list[tuple[int, bytes, bool]]] = {}
         for name, folder in (("sft", sft), ("rl", rl)):
             policy = VlaPolicy.load(folder, pick_device())
+            studio = TwinBenchmark((self._config.task,)).film_studio(policy.config)
             films = [(seed, *studio.film(policy, Episode(self._config.task, seed, SPLIT))) for seed in seeds]
             found[name] = films
-        studio.close()
+            studio.close()
         return found
 
     @property

@@ -1,6 +1,7 @@
 """Evaluate any checkpoint on held-out worlds.
 
     python -m vla_rl_trainer.evaluate --checkpoint runs/demo/grpo/checkpoints/step_000020 --tasks click_bell
+    python -m vla_rl_trainer.evaluate --checkpoint runs/libero/grpo/checkpoints/step_000200 --tasks libero_object
 
 writes `summary.json`, `report.html` with videos of successes and failures, and every outcome to `evaluation.json`.
 Exit code 0; 1 when `--min-success` was not reached; 2 when something cannot be evaluated.
@@ -19,28 +20,25 @@ from rich.console import Console
 from rich.table import Table
 
 from piper_twin.episode import Episode
-from piper_twin.robot import DUAL_PIPER
-from piper_twin.tasks import find_task
-from piper_twin.worlds import TwinConfig
 from vla_policy.checkpoint import weights_sha256
 from vla_policy.config import Decoding
-from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_policy.provenance import provenance
+from vla_rl_trainer.benchmarks.benchmark import Benchmark
+from vla_rl_trainer.benchmarks.choose import find_benchmark
+from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.devices import pick_device
-from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.evaluation import SPLIT, Evaluation, EvaluationConfig, Outcome, evaluate_policy
 from vla_rl_trainer.evaluation_blocks import origin_section, strategy_table, success_table, video_grid
-from vla_rl_trainer.film import FilmStudio
 from vla_rl_trainer.progress import Progress
 from vla_rl_trainer.report import ReportData, Section, Video, write_report
 from vla_rl_trainer.run_folder import Run
 
 MAX_SLOTS = 64
 """Worlds side by side."""
-MAY_DIFFER = ("out", "num_videos", "min_success", "num_workers")
+MAY_DIFFER = ("out", "num_videos", "min_success", "num_workers", "libero.cache")
 """Fields that change no outcome."""
 
 
@@ -53,12 +51,15 @@ class EvaluateConfig:
     out: Path = Path("runs/evaluate")
     """Run folder; the same command replaces what it wrote there, another one is refused."""
     tasks: tuple[str, ...] = ("click_bell",)
-    num_episodes: int = 100
-    """Of each task."""
+    """Of the twin, or of LIBERO: suites such as libero_object, or libero_object/3."""
+    num_episodes: int | None = None
+    """Of each task; 100 on the twin, every held-out initial state on LIBERO by default."""
     first_seed: int = 0
     """The worlds are the seeds from here on, of the evaluation split, which no training ever sees."""
     randomization: str = "off"
-    """off, standard or wide."""
+    """Of the twin: off, standard or wide."""
+    libero: LiberoOptions = dataclasses.field(default_factory=LiberoOptions)
+    """Of LIBERO."""
     decoding: Decoding | None = None
     """How the policy chooses among its bins; its own way by default."""
     temperature: float = 1.0
@@ -72,7 +73,8 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be evaluated."""
-        require_at_least(self, 1, "num_episodes")
+        if self.num_episodes is not None:
+            require_at_least(self, 1, "num_episodes")
         require_at_least(self, 0, "first_seed", "num_videos")
         require_above(self, 0.0, "temperature")
         if self.min_success is not None:
@@ -80,22 +82,26 @@ class EvaluateConfig:
             require_at_most(self, 1.0, "min_success")
         if self.num_workers is not None:
             require_at_least(self, 1, "num_workers")
-        if not self.tasks:
-            raise VlaError("no task was given; name at least one with --tasks")
-        if len(set(self.tasks)) < len(self.tasks):
-            raise VlaError("a task was given twice; name each once, --num-episodes is of each task")
-        for task in self.tasks:
-            find_task(task)
-        TwinConfig(randomization=self.randomization)
+        self.benchmark.num_evaluation_episodes(self.num_episodes)
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """Where the tasks come from."""
+        return find_benchmark(self.tasks, randomization=self.randomization, libero=self.libero)
+
+    @property
+    def worlds(self) -> EvaluationConfig:
+        """Which worlds of each task."""
+        num_episodes = self.benchmark.num_evaluation_episodes(self.num_episodes)
+        return EvaluationConfig(num_episodes=num_episodes, first_seed=self.first_seed)
 
 
 def evaluate(config: EvaluateConfig, policy: VlaPolicy) -> Evaluation:
     """Run the policy on the held-out worlds of each task."""
-    worlds = EvaluationConfig(num_episodes=config.num_episodes, first_seed=config.first_seed)
-    twin = TwinConfig(randomization=config.randomization, image_size=policy.config.image_size)
-    num_slots = min(MAX_SLOTS, len(config.tasks) * config.num_episodes)
-    with TwinVectorEnv(num_slots, twin, num_workers=config.num_workers) as env:
-        return evaluate_policy(env, policy, config.tasks, worlds)
+    benchmark, worlds = config.benchmark, config.worlds
+    num_slots = min(MAX_SLOTS, len(benchmark.tasks) * worlds.num_episodes)
+    with benchmark.open(policy.config, num_slots, config.num_workers) as env:
+        return evaluate_policy(env, policy, benchmark.tasks, worlds)
 
 
 def to_film(outcomes: Sequence[Outcome], count: int) -> list[Outcome]:
@@ -108,11 +114,12 @@ def to_film(outcomes: Sequence[Outcome], count: int) -> list[Outcome]:
 
 def film(config: EvaluateConfig, policy: VlaPolicy, evaluation: Evaluation) -> list[Video]:
     """Videos of some of the episodes, run once more; a caption tells where the result differs this time."""
-    wanted = [one for task in config.tasks for one in to_film(evaluation.of_task(task).outcomes, config.num_videos)]
+    tasks = config.benchmark.tasks
+    wanted = [one for task in tasks for one in to_film(evaluation.of_task(task).outcomes, config.num_videos)]
     if not wanted:
         return []
     videos = []
-    studio = FilmStudio(config.randomization)
+    studio = config.benchmark.film_studio(policy.config)
     with Progress("filming", len(wanted)) as progress:
         for one in wanted:
             mp4, success = studio.film(policy, Episode(one.task, one.seed, SPLIT))
@@ -124,15 +131,19 @@ def film(config: EvaluateConfig, policy: VlaPolicy, evaluation: Evaluation) -> l
 
 
 def summarise(config: EvaluateConfig, policy: VlaPolicy, evaluation: Evaluation, wall_s: float) -> dict[str, Any]:
-    """The numbers for `summary.json`: over all episodes, and of each task."""
+    """The numbers for `summary.json`: over all episodes, of each suite, and of each task."""
+    benchmark = config.benchmark
+    told = {task: {"instruction": text} for task, text in benchmark.instructions().items()}
+    suites = {name: evaluation.of_tasks(tasks).summary() for name, tasks in benchmark.suites.items()}
     return evaluation.summary() | {
         "checkpoint": str(config.checkpoint),
         "checkpoint_sha256": weights_sha256(config.checkpoint),
         "temperature": policy.temperature,
-        "randomization": config.randomization,
+        **benchmark.conditions(),
         "split": SPLIT,
         "first_seed": config.first_seed,
-        "tasks": {task: _task_summary(evaluation.of_task(task)) for task in config.tasks},
+        "tasks": {task: _task_summary(evaluation.of_task(task)) | told.get(task, {}) for task in benchmark.tasks},
+        **({"suites": suites} if suites else {}),
         "wall_s": wall_s,
         "control_steps_per_s": sum(one.num_steps for one in evaluation.outcomes) / wall_s,
         **{name: value for name, value in provenance(0).items() if name != "seed"},
@@ -148,12 +159,15 @@ def write_page(
     path: Path, config: EvaluateConfig, summary: dict[str, Any], evaluation: Evaluation, videos: Sequence[Video]
 ) -> None:
     """Write the report page."""
-    by_task = [(task, evaluation.of_task(task)) for task in config.tasks]
+    benchmark = config.benchmark
+    by_task = [(_label(task, numbers), evaluation.of_task(task)) for task, numbers in summary["tasks"].items()]
+    by_suite = [(suite, evaluation.of_tasks(tasks)) for suite, tasks in benchmark.suites.items()]
+    tables = [success_table("suite", by_suite)] if by_suite else []
     data = ReportData(
         title=f"{', '.join(config.tasks)}: {summary['success_rate']:.0%} success",
-        subtitle=f"{summary['num_episodes']} held-out worlds, randomization {config.randomization}",
+        subtitle=f"{summary['num_episodes']} episodes from {benchmark.conditions_line()}",
         sections=[
-            Section("Success on held-out worlds", [success_table("task", by_task)]),
+            Section("Success", [*tables, success_table("task", by_task)]),
             Section("Successes and failures", [video_grid(videos)]),
             Section("How it was solved", [strategy_table("task", by_task)]),
             origin_section(summary, config),
@@ -162,12 +176,18 @@ def write_page(
     write_report(path, data)
 
 
-def print_table(summary: dict[str, Any], report: Path) -> None:
+def _label(task: str, numbers: dict[str, Any]) -> str:
+    """Name of a task with what the policy is told, where that is another thing."""
+    return f"{task}: {numbers['instruction']}" if "instruction" in numbers else task
+
+
+def print_table(summary: dict[str, Any], conditions: str, report: Path) -> None:
     """The result, for a terminal."""
-    table = Table(title=f"{summary['checkpoint']}, {summary['decoding']}")
+    table = Table(title=f"{summary['checkpoint']}, {summary['decoding']}, {conditions}")
     for column in ("task", "success", "95 %", "worlds", "dropped", "seen to happen in successes"):
         table.add_column(column, justify="left" if column in ("task", "seen to happen in successes") else "right")
-    rows = dict(summary["tasks"])
+    rows = {_label(task, numbers): numbers for task, numbers in summary["tasks"].items()}
+    rows |= summary.get("suites", {})
     if len(rows) > 1:
         rows["all"] = summary
     for task, numbers in rows.items():
@@ -187,8 +207,12 @@ def print_table(summary: dict[str, Any], report: Path) -> None:
 
 def main(config: EvaluateConfig) -> int:
     """Evaluate; returns the exit code."""
-    policy = VlaPolicy.load(config.checkpoint, pick_device(), DUAL_PIPER, config.decoding, config.temperature)
-    with Run.open_or_create(config.out, dataclasses.asdict(config), MAY_DIFFER) as run:
+    benchmark = config.benchmark
+    policy = VlaPolicy.load(config.checkpoint, pick_device(), benchmark.embodiment, config.decoding, config.temperature)
+    benchmark.require_policy(policy.config)
+    settings = dataclasses.asdict(config) | {"num_episodes": config.worlds.num_episodes}
+    settings = {name: value for name, value in settings.items() if name not in benchmark.ignores}
+    with Run.open_or_create(config.out, settings, MAY_DIFFER) as run:
         started = time.perf_counter()
         evaluation = evaluate(config, policy)
         summary = summarise(config, policy, evaluation, time.perf_counter() - started)
@@ -196,7 +220,10 @@ def main(config: EvaluateConfig) -> int:
         Evaluation.write(run.path / "evaluation.json", {evaluation.decoding: evaluation})
         write_page(run.report_path, config, summary, evaluation, videos)
         run.write_summary(summary)
-    print_table(summary, run.report_path)
+    print_table(summary, benchmark.conditions_line(), run.report_path)
+    if not evaluation.outcomes:
+        print("every episode was lost to a broken simulation", file=sys.stderr)
+        return 1
     if config.min_success is not None and summary["success_rate"] < config.min_success:
         print(f"success {summary['success_rate']:.1%} is below {config.min_success:.1%}", file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,14 @@ class Evaluation:
 
     def of_task(self, task: str) -> Evaluation:
         """The episodes of one task."""
+        return self.of_tasks((task,))
+
+    def of_tasks(self, tasks: Collection[str]) -> Evaluation:
+        """The episodes of some tasks."""
         return dataclasses.replace(
             self,
-            outcomes=tuple(one for one in self.outcomes if one.task == task),
-            dropped=tuple(name for name in self.dropped if name == task),
+            outcomes=tuple(one for one in self.outcomes if one.task in tasks),
+            dropped=tuple(name for name in self.dropped if name in tasks),
         )
 
     @property

@@ -92,13 +92,19 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+_UNTOLD = ((None, "(not set)"), ("(not set)", None))
+
+
 def first_difference(
     stored: Mapping[str, Any], asked: Mapping[str, Any], may_differ: Collection[str]
 ) -> tuple[str, object, object] | None:
-    """Dotted key, stored and asked value of the first difference; None when there is none."""
+    """Dotted key, stored and asked value of the first difference; None when there is none.
+
+    A key that one side lacks and the other has as None is none: later versions have more options, None by default.
+    """
     stored, asked = _flat(stored), _flat(asked)
     for key in (*asked, *(key for key in stored if key not in asked)):
         mine, theirs = stored.get(key, "(not set)"), asked.get(key, "(not set)")
-        if mine != theirs and key not in may_differ:
+        if mine != theirs and key not in may_differ and (mine, theirs) not in _UNTOLD:
             return key, mine, theirs
     return None

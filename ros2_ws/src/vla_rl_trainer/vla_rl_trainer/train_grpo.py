@@ -1,6 +1,7 @@
-"""Reinforcement learning from binary success: GRPO on the twin.
+"""Reinforcement learning from binary success: GRPO on tasks of the twin or of LIBERO.
 
     python -m vla_rl_trainer.train_grpo ours --checkpoint runs/sft/checkpoints/step_000150 --tasks click_bell
+    python -m vla_rl_trainer.train_grpo ours --checkpoint runs/libero/sft/checkpoints/step_004000 --tasks libero_object
 
 Two presets. `paper` is SimpleVLA-RL's algorithm as published. `ours` differs in this: groups whose first half agrees
 are stopped, surplus groups open the next step, tasks near 50 % get more groups (a Beta posterior a task), mini-batches
@@ -20,17 +21,16 @@ import numpy as np
 import torch
 
 from piper_twin.episode import Episode
-from piper_twin.robot import DUAL_PIPER
-from piper_twin.tasks import find_task
-from piper_twin.worlds import TwinConfig
 from vla_policy.checkpoint import weights_sha256
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer.allocation import TaskAllocator
+from vla_rl_trainer.benchmarks.benchmark import Benchmark
+from vla_rl_trainer.benchmarks.choose import find_benchmark
+from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.command import run_presets
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.devices import pick_device
-from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.envs.vector_env import VectorEnv
 from vla_rl_trainer.learner import LearnerConfig, make_optimizer, update
 from vla_rl_trainer.progress import Progress
@@ -42,6 +42,8 @@ from vla_rl_trainer.trajectory import Trajectory
 
 PREFLIGHT_EPISODES = 64
 """Episodes that must hold at least one success before RL starts."""
+MAY_DIFFER = ("out", "checkpoint", "num_workers", "num_steps", "libero.cache")
+"""Fields that change nothing about the steps taken so far."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,13 @@ class TrainGrpoConfig:
     out: Path = Path("runs/grpo")
     """Run folder."""
     tasks: tuple[str, ...] = ("click_bell",)
+    """Of the twin, or of LIBERO: suites such as libero_object, or libero_object/3."""
     split: str = "train"
     """Random streams of the worlds; not "evaluation"."""
     randomization: str = "off"
-    """off, standard or wide."""
+    """Of the twin: off, standard or wide."""
+    libero: LiberoOptions = dataclasses.field(default_factory=LiberoOptions)
+    """Of LIBERO."""
     num_steps: int = 20
     num_groups: int = 16
     """Informative groups a step."""
@@ -87,11 +92,13 @@ class TrainGrpoConfig:
             require_at_most(self, 1.0, "target_success")
         if self.split == "evaluation":
             raise VlaError("training on the evaluation split would spoil every evaluation; use --split train")
-        if not self.tasks:
-            raise VlaError("no task was given; name at least one with --tasks")
-        for task in self.tasks:
-            find_task(task)
+        for task in self.benchmark.tasks:
             Episode(task, self.seed, self.split)
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """Where the tasks come from."""
+        return find_benchmark(self.tasks, randomization=self.randomization, libero=self.libero)
 
 
 def ours(checkpoint: Path) -> TrainGrpoConfig:
@@ -120,7 +127,7 @@ class GrpoTrainer:
         self.policy = policy
         self.step = 0
         self.optimizer = make_optimizer(policy, config.learner)
-        self.allocator = TaskAllocator(config.tasks, uniform=config.uniform_tasks)
+        self.allocator = TaskAllocator(config.benchmark.tasks, uniform=config.uniform_tasks)
         self.collector = GroupCollector(env, config.group, self.allocator, config.split)
         self.collector.next_seed = config.seed * 1_000_000
         self._env = env
@@ -132,8 +139,9 @@ class GrpoTrainer:
             VlaError: no success in `PREFLIGHT_EPISODES` sampled episodes.
         """
         solved: list[bool] = []
-        per_task = -(-PREFLIGHT_EPISODES // len(self.config.tasks))
-        episodes = [Episode(task, seed, self.config.split) for task in self.config.tasks for seed in range(per_task)]
+        tasks = self.config.benchmark.tasks
+        per_task = -(-PREFLIGHT_EPISODES // len(tasks))
+        episodes = [Episode(task, seed, self.config.split) for task in tasks for seed in range(per_task)]
 
         def on_finished(trajectory: Trajectory) -> tuple[Episode, ...]:
             solved.append(trajectory.success)
@@ -219,13 +227,15 @@ def _rollout_metrics(statistics: CollectStatistics, num_kept: int) -> dict[str, 
 
 def main(config: TrainGrpoConfig) -> Path:
     """Train; returns the folder of the trained policy."""
-    policy = VlaPolicy.load(config.checkpoint, pick_device(), robot=DUAL_PIPER)
+    benchmark = config.benchmark
+    policy = VlaPolicy.load(config.checkpoint, pick_device(), robot=benchmark.embodiment)
     policy.require_tokens()
-    twin = TwinConfig(randomization=config.randomization, image_size=policy.config.image_size)
+    benchmark.require_policy(policy.config)
     settings = dataclasses.asdict(config) | {"checkpoint_sha256": weights_sha256(config.checkpoint)}
+    settings = {name: value for name, value in settings.items() if name not in benchmark.ignores}
     with (
-        Run.open_or_create(config.out, settings, may_differ=("out", "checkpoint", "num_workers", "num_steps")) as run,
-        TwinVectorEnv(config.num_slots, twin, num_workers=config.num_workers) as env,
+        Run.open_or_create(config.out, settings, may_differ=MAY_DIFFER) as run,
+        benchmark.open(policy.config, config.num_slots, config.num_workers) as env,
     ):
         trainer = GrpoTrainer(config, policy, env)
         latest = run.latest_checkpoint()
@@ -257,7 +267,7 @@ def _train(run: Run, trainer: GrpoTrainer) -> Path:
 def _why_nothing_was_learnt(metrics: dict[str, float]) -> str:
     rate = metrics["reward/mean"]
     remedy = (
-        "give harder tasks, more --randomization, or a --target-success to stop at"
+        "give harder tasks, or a --target-success to stop at"
         if rate > 0.5
         else "record more demonstrations, fine-tune longer, or give easier tasks"
     )

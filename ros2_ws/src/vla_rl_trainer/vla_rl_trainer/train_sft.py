@@ -2,7 +2,8 @@
 
     python -m vla_rl_trainer.train_sft --dataset data/click_bell --out runs/sft
 
-starts from the base policy that ships with the package, unless `--checkpoint` names another.
+starts from the base policy that ships with the package, unless `--checkpoint` names another, or `--preset small` asks
+for a fresh network (none ships for LIBERO). Which robot it is, the demonstrations say.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from piper_twin.robot import DUAL_PIPER
 from vla_policy.checkpoint import weights_sha256
+from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
-from vla_rl_trainer.base import base_policy
-from vla_rl_trainer.command import run_command
+from vla_policy.presets import PRESETS
+from vla_policy.prompt import train_tokenizer
+from vla_rl_trainer.benchmarks.benchmark import Benchmark
+from vla_rl_trainer.benchmarks.choose import benchmark_of
+from vla_rl_trainer.command import find, run_command
 from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.dataset import Dataset, FrameTable
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.run_folder import Run
-from vla_rl_trainer.sft import SftConfig, SftTrainer, train_in_run
+from vla_rl_trainer.sft import SftConfig, SftTrainer, statistics_of, train_in_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class TrainSftConfig:
     """Demonstrations: LeRobotDataset v3.0 folders of this robot."""
     checkpoint: Path | None = None
     """Policy to start from; the shipped base by default."""
+    preset: str | None = None
+    """Start from a fresh network of this size instead: tiny or small."""
     out: Path = Path("runs/sft")
     """Run folder."""
     sft: SftConfig = dataclasses.field(default_factory=lambda: SftConfig(num_steps=150, batch_size=32))
@@ -41,16 +47,41 @@ class TrainSftConfig:
         """Refuse what cannot be trained."""
         require_at_least(self, 1, "checkpoint_every")
         require_at_least(self, 0, "seed")
+        if self.preset is not None:
+            find(PRESETS, self.preset, "preset")
+            if self.checkpoint is not None:
+                raise VlaError("a preset is a fresh network and a checkpoint is none; give --preset or --checkpoint")
+
+
+def _read(config: TrainSftConfig, benchmark: Benchmark, image_size: int) -> FrameTable:
+    datasets = [Dataset(path, benchmark.embodiment) for path in config.dataset]
+    return FrameTable.concatenate([dataset.frames(image_size) for dataset in datasets])
+
+
+def _fresh(config: TrainSftConfig, benchmark: Benchmark, preset: str) -> tuple[VlaPolicy, FrameTable]:
+    """An untrained policy, its numbers and words those of the demonstrations, and these."""
+    network = benchmark.network(preset)
+    table = _read(config, benchmark, network.image_size)
+    statistics = statistics_of(table, benchmark.embodiment, network)
+    tokenizer = train_tokenizer(table.instructions)
+    device = pick_device()
+    policy = VlaPolicy.create(network, benchmark.embodiment, statistics, tokenizer, seed=config.seed, device=device)
+    return policy, table
 
 
 def main(config: TrainSftConfig) -> Path:
     """Train; returns the folder of the trained policy."""
-    checkpoint = config.checkpoint or base_policy()
-    policy = VlaPolicy.load(checkpoint, pick_device(), robot=DUAL_PIPER)
-    size = policy.config.image_size
-    table = FrameTable.concatenate([Dataset(path, DUAL_PIPER).frames(size) for path in config.dataset])
-    # The path does not say which policy it was: another base may ship one day.
-    settings = dataclasses.asdict(config) | {"checkpoint_sha256": weights_sha256(checkpoint)}
+    benchmark = benchmark_of(Dataset(config.dataset[0]).embodiment if config.dataset else None)
+    settings = dataclasses.asdict(config)
+    if config.preset is not None:
+        policy, table = _fresh(config, benchmark, config.preset)
+    else:
+        checkpoint = config.checkpoint or benchmark.base()
+        policy = VlaPolicy.load(checkpoint, pick_device(), robot=benchmark.embodiment)
+        benchmark.require_policy(policy.config)
+        table = _read(config, benchmark, policy.config.image_size)
+        # The path does not say which policy it was: another base may ship one day.
+        settings |= {"checkpoint_sha256": weights_sha256(checkpoint)}
     with Run.open_or_create(config.out, settings, may_differ=("out", "checkpoint")) as run:
         return train_in_run(run, SftTrainer(policy, table, config.sft, config.seed), config.checkpoint_every)
 

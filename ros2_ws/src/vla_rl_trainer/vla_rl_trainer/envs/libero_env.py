@@ -59,19 +59,29 @@ class LiberoVectorEnv(ProcessVectorEnv):
         return super().reset(slots, episodes)
 
     def compile_tasks(self, tasks: Sequence[str]) -> None:
-        """Make sure that these tasks are in the cache; robosuite stays in a process of its own.
+        """Make sure that these tasks are in the cache; each is looked for once.
 
         Raises:
             VlaError: a task does not exist, or cannot be compiled here.
         """
-        cache, visuals = self.config.cache, self.config.visuals
         new = [task for task in dict.fromkeys(tasks) if task not in self._compiled]
-        missing = [task for task in new if not is_cached(cache, TaskName.parse(task), visuals)]
-        if missing:
-            command = [sys.executable, "-m", "vla_rl_trainer.libero.compile_task", "--tasks", *missing]
-            options = ["--visuals", visuals, "--cache", str(cache)]
-            done = subprocess.run([*command, *options], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-            if done.returncode:
-                last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-                raise VlaError(f"{', '.join(missing)} could not be compiled: {last[0].removeprefix('error: ')}")
+        compile_missing(new, self.config)
         self._compiled.update(new)
+
+
+def compile_missing(tasks: Sequence[str], config: LiberoConfig) -> None:
+    """Make sure that these tasks are in the cache; robosuite stays in a process of its own.
+
+    Raises:
+        VlaError: a task does not exist, or cannot be compiled here.
+    """
+    cache, visuals = config.cache, config.visuals
+    missing = [task for task in tasks if not is_cached(cache, TaskName.parse(task), visuals)]
+    if not missing:
+        return
+    command = [sys.executable, "-m", "vla_rl_trainer.libero.compile_task", "--tasks", *missing]
+    options = ["--visuals", visuals, "--cache", str(cache)]
+    done = subprocess.run([*command, *options], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise VlaError(f"{', '.join(missing)} could not be compiled: {last[0].removeprefix('error: ')}")

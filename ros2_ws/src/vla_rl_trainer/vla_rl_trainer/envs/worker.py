@@ -47,6 +47,10 @@ class Worlds(Protocol):
         """Images of each slot into its entry of `out` (cameras, image_size, image_size, 3)."""
         ...
 
+    def close(self) -> None:
+        """Free OpenGL."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Simulator:

@@ -32,7 +32,8 @@ from vla_rl_trainer.envs.libero_env import LiberoVectorEnv
 from vla_rl_trainer.envs.process_env import available_cores
 from vla_rl_trainer.envs.vector_env import Observations
 from vla_rl_trainer.libero import controller, stock
-from vla_rl_trainer.libero.cache import Visuals, default_cache, read_task
+from vla_rl_trainer.libero.cache import default_cache, read_task
+from vla_rl_trainer.libero.protocol import Visuals
 from vla_rl_trainer.libero.suites import NUM_STATES, TaskName
 from vla_rl_trainer.libero.worlds import LiberoConfig, LiberoWorlds
 from vla_rl_trainer.progress import Progress

@@ -15,7 +15,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -27,8 +27,6 @@ from vla_rl_trainer.libero.predicates import Goal, Grasp, JointRange, Lamp
 from vla_rl_trainer.libero.suites import TaskName
 
 Array = npt.NDArray[np.float64]
-Visuals = Literal["lean", "stock"]
-VISUALS: tuple[str, ...] = get_args(Visuals)
 
 VARIABLE = "LIBERO_CACHE"
 FORMAT = 1

@@ -29,7 +29,6 @@ from vla_rl_trainer.libero.assets import find_assets, has_stand_ins
 from vla_rl_trainer.libero.cache import (
     STATE,
     CompiledTask,
-    Visuals,
     default_cache,
     folder_of,
     is_cached,
@@ -37,7 +36,8 @@ from vla_rl_trainer.libero.cache import (
 )
 from vla_rl_trainer.libero.controller import Controller, ControllerConstants
 from vla_rl_trainer.libero.embodiment import LIBERO_PANDA
-from vla_rl_trainer.libero.suites import HORIZONS, WAIT_ACTION, WAIT_STEPS, TaskName, tasks_of
+from vla_rl_trainer.libero.protocol import Visuals
+from vla_rl_trainer.libero.suites import HORIZONS, WAIT_ACTION, WAIT_STEPS, TaskName, expand
 from vla_rl_trainer.progress import Progress
 
 Array = npt.NDArray[np.float64]
@@ -56,8 +56,7 @@ class CompileConfig:
     @property
     def names(self) -> list[TaskName]:
         """Every task asked for."""
-        texts = [name for text in self.tasks for name in (tasks_of(text) if "/" not in text else (text,))]
-        return [TaskName.parse(text) for text in texts]
+        return [TaskName.parse(text) for text in expand(self.tasks)]
 
 
 @contextlib.contextmanager

@@ -13,11 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from piper_twin.episode import Episode
+from piper_twin.pixels import average_down
 from vla_policy.types import Image
+from vla_rl_trainer.libero.suites import NUM_STATES
 
 StateSplit = Literal["official", "held_out"]
 STATE_SPLITS: tuple[str, ...] = get_args(StateSplit)
+Visuals = Literal["lean", "stock"]
+VISUALS: tuple[str, ...] = get_args(Visuals)
 
+_LEAST_DRAWN = 128
+"""[px]."""
 NUM_TRAIN_STATES = 30
 """Of a task's 50 recorded states, those that training may use under `held_out`; the others are for evaluation."""
 
@@ -38,15 +44,34 @@ def state_of(episode: Episode, split: StateSplit, num_states: int) -> int:
     return episode.seed % NUM_TRAIN_STATES
 
 
+def num_evaluation_states(split: StateSplit) -> int:
+    """Initial states of each task that an evaluation may start from."""
+    return NUM_STATES if split == "official" else NUM_STATES - NUM_TRAIN_STATES
+
+
+def drawn_size(size: int) -> int:
+    """Side at which images for a policy that sees `size` are drawn [px].
+
+    Published policies see 224 px drawn at 256. Small images are averaged from larger ones, as those of a data set are.
+    """
+    if size == 224:
+        return 256
+    return max(size, _LEAST_DRAWN) if _LEAST_DRAWN % size == 0 else size
+
+
 def turned_half(pixels: Image) -> Image:
     """OpenGL's rows, bottom first, as policies for LIBERO are trained on them: turned by half a circle."""
     return pixels[::-1, ::-1]
 
 
 def resized(image: Image, size: int) -> Image:
-    """A square image (H, H, 3) at another size, by Lanczos' filter as OpenVLA-OFT resizes 256 to 224 px."""
-    if image.shape[0] == size:
-        return image
+    """A square image (H, H, 3) at another size.
+
+    Each pixel is the mean of its block where the size divides the side; else Lanczos' filter is used, as OpenVLA-OFT
+    resizes 256 to 224 px.
+    """
+    if image.shape[0] % size == 0:
+        return average_down(image, size)
     from PIL import Image as Pictures
 
     return np.asarray(Pictures.fromarray(np.ascontiguousarray(image)).resize((size, size), Pictures.Resampling.LANCZOS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 from vla_policy.errors import VlaError
 
@@ -56,3 +57,18 @@ def tasks_of(suite: str) -> tuple[str, ...]:
     if suite not in HORIZONS:
         raise VlaError(f"LIBERO suite {suite!r} does not exist; choose one of {', '.join(HORIZONS)}")
     return tuple(str(TaskName(suite, index)) for index in range(TASKS_PER_SUITE))
+
+
+def is_libero(text: str) -> bool:
+    """Whether a name is meant for this benchmark, be it right or wrong."""
+    return text.startswith("libero_")
+
+
+def expand(texts: Sequence[str]) -> tuple[str, ...]:
+    """Names of tasks, and of suites for all their tasks, as names of tasks.
+
+    Raises:
+        VlaError: there is no such suite or task.
+    """
+    names = (name for text in texts for name in (tasks_of(text) if "/" not in text else (text,)))
+    return tuple(str(TaskName.parse(name)) for name in names)

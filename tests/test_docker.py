@@ -204,8 +204,8 @@ def test_images_and_simulated_worlds_have_the_shared_memory_they_need():
 
 
 def test_the_launch_arguments_of_compose_exist():
-    from piper_bringup.graph.arguments import fill, parse
     from piper_bringup.graph.graphs import GRAPHS
+    from vla_policy.launch_arguments import fill, parse
 
     for name, service in services().items():
         command = service.get("command", [])

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from piper_bringup import start
-from piper_bringup.graph.arguments import arguments_of, fill, parse
 from piper_bringup.graph.graphs import GRAPHS, EvaluateArguments, RealArguments, SimArguments, TeleopRecordArguments
 from piper_twin.robot import DUAL_PIPER
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
+from vla_policy.launch_arguments import arguments_of, fill, parse
 
 LAUNCH = Path(__file__).parents[3] / "ros2_ws" / "src" / "piper_bringup" / "launch"
 

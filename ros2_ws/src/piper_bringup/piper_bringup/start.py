@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from piper_bringup.graph.arguments import arguments_of, fill, parse
 from piper_bringup.graph.graphs import GRAPHS, Graph
 from piper_bringup.graph.processes import running
 from vla_policy.errors import VlaError
+from vla_policy.launch_arguments import arguments_of, fill, parse
 
 
 def main(words: Sequence[str]) -> int:

@@ -11,9 +11,9 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch_ros.actions import Node
 
-from piper_bringup.graph.arguments import arguments_of, fill
 from piper_bringup.graph.graphs import Graph
 from piper_bringup.graph.node_spec import NodeSpec
+from vla_policy.launch_arguments import arguments_of, fill
 
 
 def describe(graph: Graph) -> LaunchDescription:

@@ -1,16 +1,16 @@
-"""Arguments of a graph, told as text."""
+"""Arguments of what is launched, told as text."""
 
 import dataclasses
 
 import pytest
 
-from piper_bringup.graph.arguments import Argument, arguments_of, fill, parse
 from vla_policy.errors import VlaError
+from vla_policy.launch_arguments import Argument, arguments_of, fill, parse
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """A graph's."""
+    """Of something."""
 
     checkpoint: str = "hold"
     """Folder of the policy."""

@@ -1,4 +1,4 @@
-"""Arguments of a graph of nodes: a frozen dataclass, told as `name:=value` to `ros2 launch` and to `start` alike."""
+"""Arguments of what is launched: a frozen dataclass, told as `name:=value` to `ros2 launch` and to `start` alike."""
 
 from __future__ import annotations
 

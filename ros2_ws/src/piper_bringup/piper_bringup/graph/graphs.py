@@ -16,6 +16,11 @@ from piper_twin.robot import ARMS
 from vla_policy.errors import VlaError
 
 
+_PATIENCE_WITH_THE_TWIN = 2.0
+"""A control loop that did not run for so long is held [s]: the world stood still with it, and a browser that draws the
+page without a GPU takes every core now and then."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BrainArguments:
     """What simulation and robot have in common."""
@@ -187,7 +192,7 @@ def _body(arguments: TeleopRecordArguments | EvaluateArguments) -> list[NodeSpec
 
 
 def _twin(arguments: WorldArguments) -> NodeSpec:
-    return _robot({"driver": "twin", **_world(arguments)})
+    return _robot({"driver": "twin", "stall_timeout": _PATIENCE_WITH_THE_TWIN, **_world(arguments)})
 
 
 def _arms(arguments: RealArguments) -> list[NodeSpec]:

@@ -11,9 +11,12 @@ from vla_policy.normalization import DatasetStatistics, Statistics
 from vla_policy.policy import VlaPolicy
 from vla_policy.presets import tiny
 from vla_policy.prompt import train_tokenizer
+from vla_rl_trainer.benchmarks.libero import LiberoOptions
+from vla_rl_trainer.evaluate import EvaluateConfig, main
 from vla_rl_trainer.libero import evaluate
 from vla_rl_trainer.libero.embodiment import LIBERO_PANDA
 from vla_rl_trainer.libero.evaluate import LiberoEvaluateConfig
+from vla_rl_trainer.run_files import read_config
 
 
 @pytest.fixture
@@ -39,6 +42,23 @@ def test_the_split_decides_how_many_episodes_there_are(tmp_path):
 def test_suites_that_cannot_be_evaluated_are_refused(suites, tmp_path):
     with pytest.raises(VlaError):
         LiberoEvaluateConfig(checkpoint=tmp_path, suites=suites)
+
+
+@pytest.mark.libero
+@pytest.mark.patience(600)
+def test_perturbed_worlds_are_evaluated_and_said_to_be(checkpoint, tmp_path, cache):
+    config = EvaluateConfig(
+        checkpoint=checkpoint,
+        out=tmp_path / "run",
+        tasks=("libero_object/0",),
+        num_episodes=2,
+        num_videos=0,
+        libero=LiberoOptions(perturbation="all", cache=cache),
+    )
+    assert main(config) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["perturbation"] == "all"
+    assert "perturbed: all" in (tmp_path / "run" / "report.html").read_text()
+    assert read_config(tmp_path / "run")["libero"]["perturbation"] == "all"
 
 
 @pytest.mark.libero

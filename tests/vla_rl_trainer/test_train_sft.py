@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from piper_twin.robot import DUAL_PIPER
+from vla_policy import presets
 from vla_policy.errors import VlaError
+from vla_policy.normalization import DatasetStatistics, Statistics
 from vla_policy.policy import VlaPolicy
+from vla_policy.prompt import train_tokenizer
 from vla_rl_trainer import train_sft
 from vla_rl_trainer.base import base_policy
 from vla_rl_trainer.benchmarks import twin
-from vla_rl_trainer.dataset import DatasetWriter, EpisodeData
+from vla_rl_trainer.dataset import Dataset, DatasetWriter, EpisodeData
+from vla_rl_trainer.libero.embodiment import LIBERO_PANDA
 from vla_rl_trainer.run_files import read_config, read_metrics
 from vla_rl_trainer.sft import SftConfig, SftTrainer
 from vla_rl_trainer.train_sft import TrainSftConfig, main
@@ -149,3 +153,64 @@ def test_another_configuration_in_the_same_folder_is_refused_and_nothing_is_touc
     with pytest.raises(VlaError, match=r"was made with sft.batch_size = 3, now sft.batch_size = 5 is asked for"):
         main(dataclasses.replace(config, sft=dataclasses.replace(STEPS, batch_size=5)))
     assert toys.tree_of(config.out) == before
+
+
+# From here on for LIBERO's robot, for which no base ships.
+
+
+@pytest.fixture(scope="module")
+def libero_dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("sft") / "libero", LIBERO_PANDA)
+
+
+def test_a_fresh_network_learns_from_the_data_of_libero_and_resumes_as_if_unbroken(libero_dataset, tmp_path):
+    def config(name, **changes):
+        given = dict(dataset=(libero_dataset,), preset="tiny", out=tmp_path / name, sft=STEPS, checkpoint_every=2)
+        return TrainSftConfig(**given | changes)
+
+    unbroken = main(config("unbroken"))
+    policy = VlaPolicy.load(unbroken, robot=LIBERO_PANDA)
+    assert (policy.config.action_frame, policy.config.camera_names) == ("absolute", LIBERO_PANDA.camera_names)
+    assert policy.statistics.num_trajectories == 2
+    np.testing.assert_allclose(policy.statistics.action.max, Dataset(libero_dataset).statistics["action"]["max"])
+    main(config("broken"))
+    shutil.rmtree(tmp_path / "broken" / "checkpoints" / "step_000004")
+    assert files_of(main(config("broken"))) == files_of(unbroken)
+    with pytest.raises(VlaError, match=r"was made with preset = tiny, now preset = small"):
+        main(config("unbroken", preset="small"))
+
+
+def test_a_checkpoint_of_libero_is_fine_tuned_further(libero_dataset, tmp_path):
+    first = main(TrainSftConfig(dataset=(libero_dataset,), preset="tiny", out=tmp_path / "first", sft=STEPS))
+    second = main(TrainSftConfig(dataset=(libero_dataset,), checkpoint=first, out=tmp_path / "second", sft=STEPS))
+    assert (second / "dataset_statistics.json").read_bytes() == (first / "dataset_statistics.json").read_bytes()
+    assert files_of(second)["model.safetensors"] != files_of(first)["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "no base policy ships for LIBERO; give --preset small"),
+        ({"preset": "tinny"}, "preset 'tinny' does not exist; did you mean 'tiny'"),
+        ({"preset": "tiny", "checkpoint": "here"}, "give --preset or --checkpoint"),
+    ],
+)
+def test_what_cannot_start_on_libero_is_refused_and_nothing_is_made(libero_dataset, tmp_path, changes, message):
+    with pytest.raises(VlaError, match=message):
+        main(TrainSftConfig(dataset=(libero_dataset,), out=tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_of_both_robots_cannot_be_one(libero_dataset, dataset, tmp_path):
+    with pytest.raises(VlaError, match="has joints"):
+        main(TrainSftConfig(dataset=(libero_dataset, dataset), preset="tiny", out=tmp_path / "run"))
+
+
+def test_a_policy_that_adds_its_actions_to_the_state_is_not_trained_on_motions(libero_dataset, tmp_path):
+    spread = Statistics.of(np.linspace([-1.0] * 7, [1.0] * 7, 11))
+    statistics = DatasetStatistics(action=spread, proprio=spread, num_transitions=11, num_trajectories=1)
+    network = dataclasses.replace(presets.tiny(LIBERO_PANDA), action_frame="relative")
+    policy = VlaPolicy.create(network, LIBERO_PANDA, statistics, train_tokenizer(["pick it up"]))
+    policy.save(tmp_path / "policy")
+    with pytest.raises(VlaError, match='action_frame="absolute"'):
+        main(TrainSftConfig(dataset=(libero_dataset,), checkpoint=tmp_path / "policy", out=tmp_path / "run"))

@@ -10,7 +10,7 @@ from vla_rl_trainer.evaluation_blocks import origin_section, strategy_table, suc
 from vla_rl_trainer.report import ReportData, Section, Video, charts_of, write_report
 from vla_rl_trainer.run_files import read_metrics
 
-_CURVES = {
+CURVES = {
     "reward/mean": True,
     "entropy": False,
     "approx_kl": False,
@@ -51,7 +51,7 @@ def write_demo_report(
         sections=[
             Section("Success on held-out worlds", [success_table("stage", all_of_them)]),
             Section("Before and after", [video_grid(_in_pairs(videos))]),
-            Section("Training", [charts_of(read_metrics(grpo), _CURVES)]),
+            Section("Training", [charts_of(read_metrics(grpo), CURVES)]),
             Section("How it was solved", [strategy_table("stage", used)]),
             origin_section(summary, config),
         ],

@@ -19,6 +19,15 @@ def success_table(heading: str, evaluations: Named) -> Table:
     return Table([heading, "decoding", "success, 95 % interval"], rows)
 
 
+def comparison_table(heading: str, names: Sequence[str], stages: Mapping[str, Sequence[Evaluation]]) -> Table:
+    """Success rates with intervals, one column a stage; `heading` says what the names are."""
+    rows = [
+        [name, *(Rate(found[number].num_successes, len(found[number].outcomes)) for found in stages.values())]
+        for number, name in enumerate(names)
+    ]
+    return Table([heading, *stages], rows)
+
+
 def strategy_table(heading: str, evaluations: Named) -> Table:
     """How many successes showed each combination of signals."""
     rows = [[name, signals, str(count)] for name, one in evaluations for signals, count in one.strategies().items()]

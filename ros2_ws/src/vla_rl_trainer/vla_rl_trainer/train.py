@@ -1,20 +1,29 @@
-"""From demonstrations to a trained policy in one command: SFT, GRPO, evaluation, each in a run folder of its own.
+"""From demonstrations to a trained policy in one command: SFT, GRPO, evaluations before and after, a report.
 
     python -m vla_rl_trainer.train --demos data/click_bell --tasks click_bell --out runs/bell
+    python -m vla_rl_trainer.train --tasks libero_object --num-demos 10 --model small --out runs/object
 
-Every stage resumes where it was stopped and is skipped once it is finished; `train_sft`, `train_grpo` and `evaluate`
-have all the options this one leaves at their defaults.
+Every stage resumes where it was stopped and is skipped once it is finished, and each has a run folder of its own below
+`--out`. `train_sft`, `train_grpo` and `evaluate` have all the options this one leaves at their defaults.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vla_policy.errors import VlaError
+from vla_policy.presets import PRESETS
 from vla_rl_trainer import evaluate, train_grpo, train_sft
+from vla_rl_trainer.benchmarks.benchmark import Benchmark
+from vla_rl_trainer.benchmarks.choose import find_benchmark
+from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.command import run_command
+from vla_rl_trainer.config_checks import require_at_least
+from vla_rl_trainer.libero.perturbation import PERTURBATIONS, Perturbation
+from vla_rl_trainer.sft import SftConfig
+from vla_rl_trainer.train_report import Found, is_reported, report, require_evaluated
 
 _PRESETS = {"ours": train_grpo.ours, "paper": train_grpo.paper}
 
@@ -24,44 +33,157 @@ class TrainConfig:
     """Demonstrations to policy."""
 
     tasks: tuple[str, ...] = ("click_bell",)
-    """Tasks to train on; the demonstrations should show them."""
+    """Tasks to train on, of the twin or of LIBERO; the demonstrations should show them."""
     demos: tuple[Path, ...] = ()
-    """Demonstrations to fine-tune on first: LeRobotDataset v3.0 folders. None: `model` is fine-tuned already."""
+    """Demonstrations to fine-tune on first: LeRobotDataset v3.0 folders."""
+    num_demos: int = 0
+    """Scripted demonstrations of each task to record where no `demos` are given; 0: `model` is fine-tuned already."""
     model: Path | None = None
-    """Policy to start from; the shipped base by default."""
+    """Policy to start from, or the size of a fresh network (tiny, small); the shipped base by default."""
     preset: Literal["ours", "paper"] = "ours"
     """Of GRPO."""
+    sft: SftConfig = dataclasses.field(default_factory=lambda: SftConfig(num_steps=150, batch_size=32))
+    grpo_steps: int | None = None
+    """As the preset has it by default; may be raised later to go on."""
+    num_groups: int | None = None
+    """Informative groups a step; as the preset has it by default."""
+    num_slots: int = 64
+    """Worlds side by side."""
+    checkpoint_every: int = 5
+    """Steps of GRPO between checkpoints."""
+    libero: LiberoOptions = dataclasses.field(default_factory=LiberoOptions)
+    """Of LIBERO."""
+    perturbations: tuple[Perturbation, ...] = ()
+    """LIBERO's perturbations under which both policies are evaluated as well."""
+    num_videos: int = 4
+    """Held-out worlds that are filmed before and after."""
+    eval_only: bool = False
+    """Evaluate `model` and train nothing."""
     out: Path = Path("runs/train")
-    """Holds the run folders sft, grpo and evaluate."""
+    """Holds the run folders sft, grpo and evaluate/..., and the report."""
     resume: bool = True
     """Go on with what is in `out`; without it a folder that exists is refused."""
     seed: int = 0
+    num_workers: int | None = None
+    """Simulation processes; one a core by default."""
 
     def __post_init__(self) -> None:
-        """Refuse a start from nothing."""
-        if not self.demos and self.model is None:
-            raise VlaError("the base policy solves no task yet: give --demos to fine-tune on, or a fine-tuned --model")
+        """Refuse a start from nothing, and what a later stage would refuse."""
+        require_at_least(self, 0, "num_demos", "num_videos", "seed")
+        require_at_least(self, 1, "num_slots", "checkpoint_every")
+        for name in ("grpo_steps", "num_groups", "num_workers"):
+            if getattr(self, name) is not None:
+                require_at_least(self, 1, name)
+        benchmark = self.benchmark
+        wrong = [one for one in self.perturbations if one not in PERTURBATIONS[1:]]
+        if wrong or (self.perturbations and not benchmark.suites):
+            raise VlaError(f"perturbations are LIBERO's {', '.join(PERTURBATIONS[1:])}, not {self.perturbations}")
+        if self.eval_only and (self.model is None or self.size):
+            raise VlaError("there is nothing to evaluate: give the folder of a policy by --model")
+        if not self.eval_only and not self.demos and not self.num_demos and (self.model is None or self.size):
+            raise VlaError(
+                "the base policy solves no task yet: give --demos to fine-tune on, or a fine-tuned --model, or "
+                "--num-demos to record scripted ones"
+            )
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """Where the tasks come from."""
+        return find_benchmark(self.tasks, libero=self.libero)
+
+    @property
+    def size(self) -> str | None:
+        """Of a fresh network, where one is asked for."""
+        return str(self.model) if self.model is not None and str(self.model) in PRESETS else None
+
+
+def libero() -> TrainConfig:
+    """What `libero_rl` starts from: a fresh `small` network, ten demonstrations of each task of libero_object."""
+    return TrainConfig(
+        tasks=("libero_object",),
+        model=Path("small"),
+        num_demos=10,
+        sft=SftConfig(num_steps=6000, batch_size=128, learning_rate=5e-4, shift=4),
+        grpo_steps=100,
+        num_groups=32,
+        num_slots=256,
+        checkpoint_every=10,
+        out=Path("runs/libero"),
+    )
 
 
 def main(config: TrainConfig) -> int:
     """Train and evaluate; returns the exit code."""
     if not config.resume and config.out.exists():
         raise VlaError(f"{config.out} already exists; choose another --out, or go on with it by --resume")
-    start = _fine_tuned(config) if config.demos else config.model
-    assert start is not None  # held by TrainConfig
-    grpo = dataclasses.replace(
-        _PRESETS[config.preset](start), out=config.out / "grpo", tasks=config.tasks, seed=config.seed
-    )
-    trained = train_grpo.main(grpo)
-    return evaluate.main(evaluate.EvaluateConfig(checkpoint=trained, tasks=config.tasks, out=config.out / "evaluate"))
+    if config.eval_only:
+        assert config.model is not None  # held by TrainConfig
+        return max(evaluate.main(one) for one in _evaluations(config, config.model, "model").values())
+    start = _fine_tuned(config)
+    before = _evaluated(config, start, "before")
+    trained = train_grpo.main(_grpo(config, start))
+    after = _evaluated(config, trained, "after")
+    if not is_reported(config.out, start, trained, before):
+        report(config, (start, trained), before, after)
+    return 0
 
 
 def _fine_tuned(config: TrainConfig) -> Path:
+    """The policy that RL starts from."""
+    dataset = config.out / "demonstrations"
+    demos = config.demos or ((dataset,) if config.num_demos else ())
+    if not demos:
+        assert config.model is not None  # held by TrainConfig
+        return config.model
+    if not config.demos and not dataset.exists():
+        config.benchmark.collect(dataset, config.num_demos, config.seed, config.num_workers)
     return train_sft.main(
         train_sft.TrainSftConfig(
-            dataset=config.demos, checkpoint=config.model, out=config.out / "sft", seed=config.seed
+            dataset=demos,
+            checkpoint=None if config.size else config.model,
+            preset=config.size,
+            out=config.out / "sft",
+            sft=config.sft,
+            checkpoint_every=max(50, config.sft.num_steps // 10),
+            seed=config.seed,
         )
     )
+
+
+def _grpo(config: TrainConfig, start: Path) -> train_grpo.TrainGrpoConfig:
+    given: dict[str, Any] = {"num_steps": config.grpo_steps, "num_groups": config.num_groups}
+    return dataclasses.replace(
+        _PRESETS[config.preset](start),
+        **{name: value for name, value in given.items() if value is not None},
+        out=config.out / "grpo",
+        tasks=config.tasks,
+        libero=config.libero,
+        num_slots=config.num_slots,
+        checkpoint_every=config.checkpoint_every,
+        num_workers=config.num_workers,
+        seed=config.seed,
+    )
+
+
+def _evaluated(config: TrainConfig, checkpoint: Path, when: str) -> Found:
+    return {level: require_evaluated(one) for level, one in _evaluations(config, checkpoint, when).items()}
+
+
+def _evaluations(config: TrainConfig, checkpoint: Path, when: str) -> dict[str, evaluate.EvaluateConfig]:
+    """Evaluations by LIBERO's perturbation, those in the worlds that are trained in first."""
+    usual = config.libero.perturbation
+    asked: dict[str, evaluate.EvaluateConfig] = {}
+    for level in dict.fromkeys((usual, *config.perturbations)):
+        name = f"{when}-{checkpoint.name}" + (f"-{level}" if level != usual else "")
+        asked[level] = evaluate.EvaluateConfig(
+            checkpoint=checkpoint,
+            tasks=config.tasks,
+            libero=dataclasses.replace(config.libero, perturbation=level),
+            num_videos=0,
+            out=config.out / "evaluate" / name,
+            num_workers=config.num_workers,
+        )
+    return asked
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from vla_policy import precision
 from vla_policy.config import VlaConfig
 from vla_policy.embodiment import Camera, Embodiment, Joint
 from vla_policy.normalization import DatasetStatistics, Statistics
+from vla_policy.openvla import statistics as openvla_statistics
+from vla_policy.openvla.config import LIBERO_IMAGES, OpenVlaConfig, TowerConfig
 from vla_policy.policy import VlaPolicy
 from vla_policy.prompt import train_tokenizer
 from vla_rl_trainer.allocation import TaskAllocator
@@ -65,6 +67,34 @@ NETWORK = VlaConfig(
     max_prompt_tokens=32,
 )
 
+HAND = Embodiment(
+    name="hand",
+    joints=tuple(
+        Joint(name=name, lower=-1, upper=1, max_velocity=9, max_acceleration=99, is_gripper=name == "gripper")
+        for name in ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+    ),
+    cameras=tuple(Camera(name=name, height=SIDE, width=SIDE, fovy=0.8) for name in ("agentview", "wrist")),
+    control_period=0.05,
+)
+
+OPENVLA = OpenVlaConfig(
+    camera_names=("agentview",),
+    image_size=28,
+    dinov2=TowerConfig(width=32, num_blocks=3, mlp_width=64, patch_size=14, num_registers=4),
+    siglip=TowerConfig(width=48, num_blocks=3, mlp_width=80, patch_size=14),
+    hidden_size=32,
+    num_layers=2,
+    num_heads=2,
+    num_kv_heads=2,
+    intermediate_size=48,
+    chunk_length=CHUNK,
+    action_dim=7,
+    use_proprio=False,
+    state_dim=0,
+    normalisation="bounds_q99",
+    images=LIBERO_IMAGES,
+)
+
 STATISTICS = DatasetStatistics(
     action=Statistics.of(np.linspace([-0.5, -0.4, 0.0], [0.5, 0.6, 0.07], 101)),
     proprio=Statistics.of(np.linspace([-1.5, -1.5, 0.0], [1.5, 1.5, 0.07], 101)),
@@ -93,9 +123,8 @@ Script = Callable[[Episode, int], Part]
 class ScriptedEnv:
     """A `VectorEnv` whose outcomes are written down beforehand; refuses to be used wrongly."""
 
-    embodiment = ROBOT
-
-    def __init__(self, num_slots: int, script: Script) -> None:
+    def __init__(self, num_slots: int, script: Script, robot: Embodiment = ROBOT) -> None:
+        self.embodiment = robot
         self.num_slots = num_slots
         self._script = script
         self.tries: Counter[Episode] = Counter()
@@ -115,7 +144,7 @@ class ScriptedEnv:
         return self._look(slots)
 
     def step_chunk(self, slots: Sequence[int], actions_BKA: np.ndarray) -> tuple[Observations, ChunkOutcome]:
-        assert actions_BKA.shape == (len(slots), CHUNK, ROBOT.num_joints)
+        assert actions_BKA.shape == (len(slots), CHUNK, self.embodiment.num_joints)
         assert set(slots) <= set(self._running), "a world that is done was stepped"
         self.busy.append(len(slots))
         parts, done = [], []
@@ -145,11 +174,13 @@ class ScriptedEnv:
     def _look(self, slots: Sequence[int]) -> Observations:
         """Random, but fixed by world, try and chunk."""
         images, states, instructions = [], [], []
+        lower, upper = np.clip([(joint.lower, joint.upper) for joint in self.embodiment.joints], -1, 1).T
+        shape = (len(self.embodiment.cameras), SIDE, SIDE, 3)
         for slot in slots:
             episode, _, chunk = self._running[slot]
             rng = np.random.default_rng([episode.seed, self.tries[episode], chunk])
-            images.append(rng.integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8))
-            states.append(rng.uniform([-1, -1, 0], [1, 1, 0.07]).astype(np.float32))
+            images.append(rng.integers(0, 256, shape, dtype=np.uint8))
+            states.append(rng.uniform(lower, upper).astype(np.float32))
             instructions.append(INSTRUCTIONS[episode.seed % len(INSTRUCTIONS)])
         return Observations(np.stack(images), np.stack(states), tuple(instructions))
 
@@ -174,9 +205,21 @@ def make_policy(config: VlaConfig = NETWORK, seed: int = 0) -> VlaPolicy:
     return VlaPolicy.create(config, ROBOT, STATISTICS, TOKENIZER, seed=seed)
 
 
+def make_openvla(folder: Path, seed: int = 0, **changes: Any) -> VlaPolicy:
+    """A network of OpenVLA-OFT's design with everything small but the vocabulary, in a folder of the published layout.
+
+    It moves `HAND` by absolute actions and sees it through the first of its cameras.
+    """
+    config = dataclasses.replace(OPENVLA, **changes)
+    spread = Statistics.of(np.linspace([-0.9] * 7, [0.8] * 7, 101)).to_dict()
+    described = openvla_statistics.of({"hand": {"action": spread}}, "hand", with_proprio=False, owner="the toy")
+    VlaPolicy.create(config, HAND, described, TOKENIZER, seed=seed).save(folder)
+    return VlaPolicy.load(folder)
+
+
 def sample_groups(policy: VlaPolicy, num_groups: int, script: Script | None = None, version: int = 0, slots: int = 8):
     """Groups of four sampled by `policy`, by default with two successes each."""
-    env = ScriptedEnv(slots, script or pattern("1010", "0110", "1001"))
+    env = ScriptedEnv(slots, script or pattern("1010", "0110", "1001"), policy.embodiment)
     config = GroupConfig(group_size=4, stop_decided=False)
     collector = GroupCollector(env, config, TaskAllocator(("bell",)))
     decide = sampling(policy, 1.6, torch.Generator().manual_seed(version))

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from vla_policy.errors import VlaError
+from vla_rl_trainer.chunk_batch import chunk_rows, gather
 from vla_rl_trainer.grpo import group_advantages
-from vla_rl_trainer.learner import LearnerConfig, _chunk_rows, gather, make_optimizer, update
+from vla_rl_trainer.learner import LearnerConfig, make_optimizer, update
 
 pytestmark = pytest.mark.usefixtures("in_float32")
 
@@ -138,14 +139,14 @@ def test_every_chunk_is_drawn_as_often_as_its_weight_makes_up_for():
     total = np.zeros(len(owner))
     rng = np.random.default_rng(0)
     for _ in range(4000):
-        rows, factors = _chunk_rows(owner, np.array([2, 0, 1]), 0.4, rng)
+        rows, factors = chunk_rows(owner, np.array([2, 0, 1]), 0.4, rng)
         assert len(rows) == 1 + 1 + 3
         total[rows] += factors
     assert total / 4000 == pytest.approx(1.0, abs=0.1)
 
 
 def test_all_chunks_are_taken_once_without_masking():
-    rows, factors = _chunk_rows(np.repeat([0, 1], [2, 3]), np.array([1, 0]), 1.0, np.random.default_rng(0))
+    rows, factors = chunk_rows(np.repeat([0, 1], [2, 3]), np.array([1, 0]), 1.0, np.random.default_rng(0))
     assert rows.tolist() == [2, 3, 4, 0, 1]
     assert factors.tolist() == [1.0] * 5
 

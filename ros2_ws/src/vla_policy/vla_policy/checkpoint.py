@@ -28,29 +28,15 @@ from vla_policy.config import PolicyConfig, VlaConfig
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 from vla_policy.normalization import DatasetStatistics, read_statistics, write_statistics
+from vla_policy.origin import Adapted, Origin
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 STATISTICS = "dataset_statistics.json"
 TOKENIZER = "tokenizer.json"
 EMBODIMENT = "embodiment.json"
+ADAPTERS, BASE = "adapter_model.safetensors", "base.json"
 _FILES = (CONFIG, WEIGHTS, STATISTICS, TOKENIZER, EMBODIMENT)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Origin:
-    """What a published folder holds besides what a policy uses; written back with it."""
-
-    manifest: Mapping[str, Any]
-    """`config.json`."""
-    datasets: Mapping[str, Any]
-    """`dataset_statistics.json`, or what stood for it."""
-    carried: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
-    """Dead weights and the whole head of the language model, by published name, as stored."""
-    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
-    """Files that travel as they are."""
-    heads: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Name of the `.pt` file by what it holds; what is not listed goes among the other weights."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +53,8 @@ class Checkpoint:
     """Further JSON files by name without suffix, such as how the policy was trained."""
     origin: Origin | None = None
     """What the published folder that it came from holds besides."""
+    adapted: Adapted | None = None
+    """The base, where adapters alone are trained and stored (`openvla.adapter_folder`)."""
 
     def require_consistent(self, owner: str) -> None:
         """Refuse parts that do not belong together.
@@ -121,7 +109,7 @@ def save(folder: Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
-        _writer(checkpoint.config)(fresh, checkpoint, dtype)
+        _writer(checkpoint)(fresh, checkpoint, dtype)
         for name, content in checkpoint.extra.items():
             (fresh / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
         _take_over(folder, fresh)
@@ -156,12 +144,20 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether `folder` looks like something `save` wrote."""
-    return (Path(folder) / CONFIG).is_file() and bool(_weight_files(Path(folder)))
+    return is_adapted(folder) or ((Path(folder) / CONFIG).is_file() and bool(_weight_files(Path(folder))))
+
+
+def is_adapted(folder: Path) -> bool:
+    """Whether `folder` holds adapters to a base that lies elsewhere."""
+    return (Path(folder) / BASE).is_file() and (Path(folder) / ADAPTERS).is_file()
 
 
 def weights_sha256(folder: Path) -> str:
-    """What tells one policy from another, wherever it lies; `cat model*.safetensors | sha256sum` prints the same."""
-    digest = hashlib.sha256()
+    """What tells one policy from another, wherever it lies; `cat model*.safetensors | sha256sum` prints the same.
+
+    Of adapters, the digest of their base counts in, not where it lies.
+    """
+    digest = hashlib.sha256(str(_json(Path(folder) / BASE).get("sha256")).encode() if is_adapted(folder) else b"")
     for path in _weight_files(Path(folder)):
         with path.open("rb") as file:
             while block := file.read(2**20):
@@ -212,17 +208,19 @@ def require_fitting(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor
             )
 
 
-def _writer(config: PolicyConfig) -> Callable[[Path, Checkpoint, torch.dtype | None], None]:
-    if isinstance(config, VlaConfig):
+def _writer(checkpoint: Checkpoint) -> Callable[[Path, Checkpoint, torch.dtype | None], None]:
+    if isinstance(checkpoint.config, VlaConfig):
         return _write
-    from vla_policy.openvla import folder  # it reads checkpoints itself
+    from vla_policy.openvla import adapter_folder, folder  # they read checkpoints themselves
 
-    return folder.write
+    return adapter_folder.write if checkpoint.adapted else folder.write
 
 
 def _weight_files(folder: Path) -> list[Path]:
     """Files that hold the weights, in one or in several."""
-    return sorted(folder.glob("model-*-of-*.safetensors")) or sorted(folder.glob(WEIGHTS))
+    return (
+        sorted(folder.glob(ADAPTERS)) or sorted(folder.glob("model-*-of-*.safetensors")) or sorted(folder.glob(WEIGHTS))
+    )
 
 
 def _is_known(auto_map: Any, known: Collection[str]) -> bool:

@@ -8,8 +8,24 @@ B batch, K steps, A dimensions, V bins.
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
+
+from vla_policy.types import Vector
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SampledChunk:
+    """A sampled answer and what a policy gradient needs to know of it."""
+
+    actions_BKA: Vector
+    """Absolute joint targets [rad], openings [m], float32."""
+    indices_BKA: Tensor
+    """Bins drawn, int64, on the network's device."""
+    log_probs_BKA: Tensor
+    """Their log-probabilities at the sampling temperature, float32, on the network's device."""
 
 
 def log_softmax(logits_BKAV: Tensor, temperature: float = 1.0) -> Tensor:

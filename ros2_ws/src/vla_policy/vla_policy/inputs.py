@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from vla_policy.errors import VlaError
+from vla_policy.types import Observation
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,3 +67,20 @@ class PolicyInputs:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> PolicyInputs:
         return PolicyInputs(**{field.name: function(getattr(self, field.name)) for field in dataclasses.fields(self)})
+
+
+def stack_images(observations: Sequence[Observation], camera_names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Gather the images of some cameras, shape (B, C, H, W, 3).
+
+    Raises:
+        VlaError: a camera is missing, or images differ in size.
+    """
+    for seen in observations:
+        if missing := [name for name in camera_names if name not in seen.images]:
+            there = ", ".join(seen.images) or "none"
+            raise VlaError(f"the observation has no camera '{missing[0]}'; it has {there}")
+    images = [[seen.images[name] for name in camera_names] for seen in observations]
+    shapes = {image.shape for row in images for image in row}
+    if len(shapes) != 1:
+        raise VlaError(f"images of one batch must have one size, not {sorted(shapes)}; crop and resize them alike")
+    return np.array(images)

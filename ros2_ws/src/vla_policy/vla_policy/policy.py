@@ -9,8 +9,7 @@ B batch, C cameras, H and W pixels, K steps, A action dimensions, S state dimens
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,34 @@ from torch import Tensor
 
 from vla_policy import checkpoint, decoding, networks
 from vla_policy.action_frame import from_frame, to_frame
-from vla_policy.checkpoint import Checkpoint, Origin
+from vla_policy.checkpoint import Checkpoint
 from vla_policy.config import DECODINGS, Decoding, PolicyConfig
+from vla_policy.decoding import SampledChunk
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
-from vla_policy.inputs import PolicyInputs
+from vla_policy.inputs import PolicyInputs, stack_images
 from vla_policy.normalization import DatasetStatistics, normalise, un_normalise
+from vla_policy.origin import Adapted, AdapterSize, Origin
 from vla_policy.prompt import PromptEncoder
 from vla_policy.sequence import ActionSequence
 from vla_policy.tokenizer import ActionTokenizer
-from vla_policy.types import ActionChunk, Image, Observation, Vector
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SampledChunk:
-    """A sampled answer and what a policy gradient needs to know of it."""
-
-    actions_BKA: Vector
-    """Absolute joint targets [rad], openings [m], float32."""
-    indices_BKA: Tensor
-    """Bins drawn, int64, on the network's device."""
-    log_probs_BKA: Tensor
-    """Their log-probabilities at the sampling temperature, float32, on the network's device."""
+from vla_policy.types import ActionChunk, Observation, Vector
 
 
 class VlaPolicy:
     """A `Policy` with a network inside."""
+
+    network: ActionSequence
+    """What learns."""
+    whole: ActionSequence
+    """What answers and is saved: another than `network` only where what learns is shared by several GPUs."""
+    answer: Callable[[PolicyInputs], Tensor]
+    """Observations to logits, without gradients: the whole network, or a faster form of it."""
+    extra: dict[str, Any]
+    """Further JSON that is saved with the checkpoint, by file name without suffix."""
+    folder: Path | None = None  # what the policy was read from
+    origin: Origin | None = None  # what a published folder holds besides
+    adapted: Adapted | None = None  # the base, where adapters alone are trained and saved
 
     def __init__(
         self,
@@ -86,14 +87,14 @@ class VlaPolicy:
             raise VlaError(f"unknown decoding '{decoding}'; choose one of {', '.join(DECODINGS)}")
         self.device = torch.device(device)
         self.network = network.to(self.device)
+        self.whole = self.network
         self.config = config
         self.statistics = statistics
         self.embodiment = embodiment
         self.tokenizer = tokenizer
         self.temperature = temperature
-        self.extra: dict[str, Any] = {}
-        """Further JSON that is saved with the checkpoint, by file name without suffix."""
-        self.origin: Origin | None = None  # what a published folder holds besides
+        self.answer = self.whole
+        self.extra = {}
         self.generator = torch.Generator().manual_seed(seed)
         self._bins = ActionTokenizer()
         self._centres_V = torch.from_numpy(self._bins.centres.copy()).to(self.device)
@@ -141,8 +142,25 @@ class VlaPolicy:
         policy = VlaPolicy(
             network, parts.config, parts.statistics, parts.embodiment, parts.tokenizer, decoding, temperature, device
         )
-        policy.extra, policy.origin = dict(parts.extra), parts.origin
+        policy.extra, policy.origin, policy.adapted = dict(parts.extra), parts.origin, parts.adapted
+        policy.folder = Path(folder)
         return policy
+
+    def adapt(self, size: AdapterSize, seed: int = 0) -> None:
+        """Freeze the network and train adapters (LoRA) instead: from now on they alone are saved.
+
+        Raises:
+            VlaError: the network is none of OpenVLA-OFT's, has adapters already, or was not read from a folder.
+        """
+        self.adapted = networks.adapt(self.network, self.folder, size, seed)
+
+    def restore(self, folder: Path | str) -> None:
+        """Take over the weights, and only those, of what `save` wrote.
+
+        Raises:
+            VlaError: the checkpoint is damaged, or not one of this policy.
+        """
+        networks.restore(self.whole, Path(folder), self.adapted, self.device, self.embodiment)
 
     def save(
         self, folder: Path | str, dtype: torch.dtype | None = None, extra: Mapping[str, Any] | None = None
@@ -161,12 +179,9 @@ class VlaPolicy:
         Raises:
             VlaError: a camera is missing, or its image or the state has the wrong shape.
         """
-        images = [[self._image(seen, name) for name in self.config.camera_names] for seen in observations]
-        shapes = {image.shape for row in images for image in row}
-        if len(shapes) != 1:
-            raise VlaError(f"images of one batch must have one size, not {sorted(shapes)}; crop and resize them alike")
+        images = stack_images(observations, self.config.camera_names)
         states = np.stack([seen.state for seen in observations])
-        return self.inputs_from_arrays(np.array(images), states, [seen.instruction for seen in observations])
+        return self.inputs_from_arrays(images, states, [seen.instruction for seen in observations])
 
     def inputs_from_arrays(
         self,
@@ -237,7 +252,7 @@ class VlaPolicy:
         generator: torch.Generator | None = None,
     ) -> SampledChunk:
         """Draw every action token from its distribution; `generator` may live on any device."""
-        indices_BKA, log_probs_BKA = decoding.sample(self.network(inputs), temperature, generator or self.generator)
+        indices_BKA, log_probs_BKA = decoding.sample(self.answer(inputs), temperature, generator or self.generator)
         return SampledChunk(
             actions_BKA=self.decode_indices(indices_BKA, state_BS),
             indices_BKA=indices_BKA,
@@ -250,8 +265,8 @@ class VlaPolicy:
         if self.decoding == "sample":
             return self.sample(inputs, state_BS, self.temperature).actions_BKA
         if not self.config.predicts_tokens:
-            return self.decode_values(self.network.regress(inputs), state_BS)
-        logits_BKAV = self.network(inputs)
+            return self.decode_values(self.whole.regress(inputs), state_BS)
+        logits_BKAV = self.answer(inputs)
         if self.decoding == "argmax":
             return self.decode_indices(decoding.argmax(logits_BKAV), state_BS)
         return self.decode_values(decoding.expectation(logits_BKAV, self._centres_V, self.temperature), state_BS)
@@ -268,20 +283,16 @@ class VlaPolicy:
             for actions, seen in zip(actions_BKA, observations, strict=True)
         ]
 
-    def _image(self, seen: Observation, camera: str) -> Image:
-        if camera not in seen.images:
-            raise VlaError(f"the observation has no camera '{camera}'; it has {', '.join(seen.images) or 'none'}")
-        return seen.images[camera]
-
     def _parts(self) -> Checkpoint:
         return Checkpoint(
             config=self.config,
-            weights=self.network.state_dict(),
+            weights=self.whole.state_dict(),
             statistics=self.statistics,
             tokenizer=self.tokenizer,
             embodiment=self.embodiment,
             extra=self.extra,
             origin=self.origin,
+            adapted=self.adapted,
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -13,8 +14,14 @@ from torch import Tensor
 from vla_policy import decoding
 from vla_policy.inputs import PolicyInputs
 from vla_policy.policy import VlaPolicy
+from vla_rl_trainer import ranks, sharding
+from vla_rl_trainer.chunk_batch import ChunkBatch, gather, micro_batches
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
-from vla_rl_trainer.grpo import LossConfig, clipped_loss, group_advantages, token_weights
+from vla_rl_trainer.grpo import LossConfig, clipped_loss
+from vla_rl_trainer.optimizer import clip_gradient
+from vla_rl_trainer.out_of_memory import advised
+from vla_rl_trainer.surplus import pack, unpack
+from vla_rl_trainer.trainable import LoraConfig, choose
 from vla_rl_trainer.trajectory import Group
 
 
@@ -38,6 +45,10 @@ class LearnerConfig:
     shuffle: bool = True
     """Mix the trajectories before they are cut into mini-batches; the paper keeps their order."""
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
+    recompute: bool = False
+    """Compute activations again in the backward pass instead of keeping them: a third more work, a tenth of the
+    memory."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be optimised with."""
@@ -48,66 +59,16 @@ class LearnerConfig:
         require_at_most(self, 0.9999, "adam_beta2")
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class ChunkBatch:
-    """Chunks of several trajectories (N chunks)."""
-
-    inputs_N: Sequence[PolicyInputs]
-    """Batches of one: joined for the chunks of one pass only, so that all pixels are not held twice."""
-    indices_NKA: Tensor
-    log_probs_NKA: Tensor
-    advantages_N11: Tensor
-    weights_NKA: Tensor
-    """Sum to 1 over each trajectory's valid tokens."""
-    trajectory_N: np.ndarray
-    is_fresh_N: Tensor
-    """Sampled by the very policy that learns, not by an earlier one."""
-
-    def __getitem__(self, rows: np.ndarray) -> ChunkBatch:
-        """Some of the chunks."""
-        chosen = torch.from_numpy(rows)
-        return ChunkBatch(
-            [self.inputs_N[row] for row in rows],
-            self.indices_NKA[chosen],
-            self.log_probs_NKA[chosen],
-            self.advantages_N11[chosen],
-            self.weights_NKA[chosen],
-            self.trajectory_N[rows],
-            self.is_fresh_N[chosen],
-        )
-
-
-def gather(groups: Sequence[Group], policy_version: int = 0) -> ChunkBatch:
-    """Lay the groups' trajectories out as chunks with advantages and weights."""
-    inputs, indices, log_probs, advantages, weights, owner, fresh = [], [], [], [], [], [], []
-    count = 0
-    for group in groups:
-        for trajectory, advantage in zip(group.members, group_advantages(group.rewards), strict=True):
-            inputs += trajectory.inputs
-            indices += trajectory.indices
-            log_probs += trajectory.log_probs
-            length, actions = trajectory.indices[0].shape
-            weight = torch.from_numpy(token_weights(trajectory.steps, length))
-            weights.append(weight.expand(-1, -1, actions) / actions)
-            advantages += [advantage] * len(trajectory.steps)
-            owner += [count] * len(trajectory.steps)
-            fresh += [group.policy_version == policy_version] * len(trajectory.steps)
-            count += 1
-    return ChunkBatch(
-        inputs,
-        torch.stack(indices),
-        torch.stack(log_probs),
-        torch.tensor(advantages, dtype=torch.float32)[:, None, None],
-        torch.cat(weights),
-        np.array(owner),
-        torch.tensor(fresh),
-    )
-
-
 def make_optimizer(policy: VlaPolicy, config: LearnerConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters."""
-    return torch.optim.AdamW(
-        policy.network.parameters(),
+    """Choose what of a policy learns, as `config.lora` says, and step it by AdamW.
+
+    Raises:
+        VlaError: the checkpoint has other adapters, or memory does not suffice.
+    """
+    return choose(
+        policy,
+        config.lora,
+        config.recompute,
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         betas=(0.9, config.adam_beta2),
@@ -125,83 +86,95 @@ def update(
 ) -> dict[str, float]:
     """One pass (or several) of clipped policy gradient over the groups.
 
+    Where several processes share a run, each hands in the groups it sampled, and the gradient is that of all.
+
     Args:
         policy: Learns in place.
         optimizer: Of its network.
         groups: Informative groups; without any, nothing is done.
         temperature: The groups were sampled at.
         config: Optimisation.
-        rng: Mixes trajectories and draws chunks.
+        rng: Mixes trajectories and draws chunks; the same in all processes.
         policy_version: Number of the policy as it is now; groups of another number are stale.
 
     Returns:
         Metrics, none without groups. `sampler_learner_gap` is the largest difference between log-probabilities as
         sampled and as the learner computes them, over the fresh groups in the first mini-batch, before the first
         step: 0 but for rounding; NaN when none of them is fresh. `staleness` is the groups' mean age in versions.
+
+    Raises:
+        VlaError: the GPU's memory does not suffice; says which setting to lower, and to what.
     """
+    groups = _everyones(groups)
     if not groups:
         return {}
     batch = gather(groups, policy_version)
     count = int(batch.trajectory_N.max()) + 1
-    totals: dict[str, float] = dict.fromkeys(("loss", "approx_kl", "clipfrac", "entropy", "grad_norm"), 0.0)
-    gap = math.nan
-    num_updates = 0
+    steps: list[_Step] = []
     for _ in range(config.num_epochs):
         order = rng.permutation(count) if config.shuffle else np.arange(count)
         for share in np.array_split(order, min(config.num_minibatches, count)):
-            optimizer.zero_grad(set_to_none=True)
-            for part, scale in _micro_batches(batch, share, config, rng):
-                metrics, part_gap = _accumulate(policy, part, scale, temperature, config)
-                if num_updates == 0:
-                    gap = float(np.fmax(gap, part_gap))
-                for name, value in metrics.items():
-                    totals[name] += value
-            norm = torch.nn.utils.clip_grad_norm_(policy.network.parameters(), config.max_grad_norm)
-            totals["grad_norm"] += float(norm)
-            optimizer.step()
-            num_updates += 1
-    staleness = float(np.mean([policy_version - group.policy_version for group in groups]))
-    means = {name: value / num_updates for name, value in totals.items()}
-    return means | {"sampler_learner_gap": gap, "staleness": staleness}
+            parts = micro_batches(batch, share, config.micro_batch, config.chunk_fraction, rng, ranks.here())
+            steps.append(_step(policy, optimizer, parts, temperature, config))
+    sharding.refresh(policy)
+    totals = {name: torch.stack([step.sums[name] for step in steps]).sum() for name in steps[0].sums}
+    gap = max(ranks.gather(float(steps[0].gap)))
+    return {name: value / len(steps) for name, value in ranks.add_up_numbers(totals).items()} | {
+        "grad_norm": float(np.mean([step.grad_norm for step in steps])),
+        "sampler_learner_gap": gap if gap >= 0.0 else math.nan,
+        "staleness": float(np.mean([policy_version - group.policy_version for group in groups])),
+    }
 
 
-def _micro_batches(
-    batch: ChunkBatch, trajectories: np.ndarray, config: LearnerConfig, rng: np.random.Generator
-) -> Iterator[tuple[ChunkBatch, Tensor]]:
-    """The chunks of these trajectories, and factors that turn sums over all of them into means over trajectories."""
-    rows, factors = _chunk_rows(batch.trajectory_N, trajectories, config.chunk_fraction, rng)
-    scale_N11 = torch.from_numpy(factors / len(trajectories))[:, None, None]
-    for first in range(0, len(rows), config.micro_batch):
-        here = slice(first, first + config.micro_batch)
-        yield batch[rows[here]], scale_N11[here]
+@dataclasses.dataclass(slots=True, eq=False)
+class _Step:
+    """One step of the optimiser; tensors of one number, on the device: asking for them would wait for it."""
+
+    sums: dict[str, Tensor]
+    gap: Tensor
+    """Negative where no chunk was fresh."""
+    grad_norm: float
 
 
-def _chunk_rows(
-    owner_N: np.ndarray, trajectories: np.ndarray, fraction: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the chunks to back-propagate for these trajectories, and the factor that makes up for those left out."""
-    rows, factors = [], []
-    for trajectory in trajectories:
-        own = np.flatnonzero(owner_N == trajectory)
-        keep = max(1, round(fraction * len(own)))
-        rows.append(own if keep == len(own) else np.sort(rng.choice(own, keep, replace=False)))
-        factors.append(np.full(keep, len(own) / keep, dtype=np.float32))
-    return np.concatenate(rows), np.concatenate(factors)
+def _step(
+    policy: VlaPolicy,
+    optimizer: torch.optim.Optimizer,
+    parts: Iterable[tuple[ChunkBatch, Tensor]],
+    temperature: float,
+    config: LearnerConfig,
+) -> _Step:
+    """Add up the gradients of one mini-batch and take a step."""
+    optimizer.zero_grad(set_to_none=True)
+    found = [_accumulate(policy, part, scale_N11, temperature, config) for part, scale_N11 in parts]
+    sharding.add_up_gradients(policy, optimizer)
+    norm = clip_gradient(optimizer, config.max_grad_norm)
+    optimizer.step()
+    sums = {name: torch.stack([metrics[name] for metrics, _ in found]).sum() for name in found[0][0]}
+    return _Step(sums, torch.stack([gap for _, gap in found]).max(), norm)
+
+
+def _everyones(groups: Sequence[Group]) -> Sequence[Group]:
+    """The groups of all processes, in turn: what lies side by side was sampled at the same time."""
+    if ranks.here().count == 1:
+        return groups
+    found = [unpack(content) for content in ranks.gather_bytes(pack(groups))]
+    return [group for row in zip_longest(*found) for group in row if group is not None]
 
 
 def _accumulate(
     policy: VlaPolicy, part: ChunkBatch, scale_N11: Tensor, temperature: float, config: LearnerConfig
-) -> tuple[dict[str, float], float]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Forward and backward of one micro-batch; gradients add up to the mean over the mini-batch's trajectories."""
     device = policy.device
-    logits = policy.network(PolicyInputs.cat(part.inputs_N).to(device))
-    log_probs = decoding.log_probs(logits, part.indices_NKA.to(device).long(), temperature)
-    old = part.log_probs_NKA.to(device)
-    weights = (part.weights_NKA * scale_N11).to(device)
-    loss, metrics = clipped_loss(log_probs, old, part.advantages_N11.to(device), weights, config.loss)
-    loss.backward()
+    with advised(policy, "--learner.micro-batch", config.micro_batch):
+        logits = policy.network(PolicyInputs.cat(part.inputs_N).to(device))
+        log_probs = decoding.log_probs(logits, part.indices_NKA.to(device).long(), temperature)
+        old = part.log_probs_NKA.to(device)
+        weights = (part.weights_NKA * scale_N11).to(device)
+        loss, metrics = clipped_loss(log_probs, old, part.advantages_N11.to(device), weights, config.loss)
+        (loss * sharding.gradient_factor(policy)).backward()
     with torch.no_grad():
         metrics |= {"loss": loss.detach(), "entropy": (decoding.entropy(logits, temperature) * weights).sum()}
         counts = (weights > 0) & part.is_fresh_N.to(device)[:, None, None]
-        gap = float(((log_probs - old).abs() * counts).max()) if part.is_fresh_N.any() else math.nan
-    return {name: float(value) for name, value in metrics.items()}, gap
+        gap = torch.where(counts, (log_probs - old).abs(), -math.inf).max()
+    return metrics, gap

@@ -136,8 +136,7 @@ class SftTrainer:
 
     def resume(self, folder: Path) -> None:
         """Go on from what `save` wrote."""
-        stored = VlaPolicy.load(folder, self.policy.device, self.policy.embodiment)
-        self.policy.network.load_state_dict(stored.network.state_dict())
+        self.policy.restore(folder)
         self.step = int(load_state(folder, self.optimizer)["step"])
 
 

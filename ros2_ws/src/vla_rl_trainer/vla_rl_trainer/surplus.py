@@ -1,6 +1,8 @@
-"""Surplus groups on disk, so that a resumed run learns from the very groups an unbroken one would.
+"""Groups as bytes, to be kept on disk or sent to the other processes of a run.
 
-One safetensors file: pixels, bins and log-probabilities as tensors, the rest as JSON in the file's header. No pickle.
+Surplus is kept, so that a resumed run learns from the very groups an unbroken one would; all are sent, so that each
+process learns its share of what all sampled. In safetensors' layout: pixels, bins and log-probabilities as tensors,
+the rest as JSON in the header. No pickle.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from piper_twin.episode import Episode
@@ -22,17 +24,14 @@ from vla_policy.inputs import PolicyInputs
 from vla_rl_trainer.trajectory import Group, Trajectory
 
 _INPUTS = tuple(field.name for field in dataclasses.fields(PolicyInputs))
+_LENGTH_BYTES = 8
+"""In which safetensors says how long its header is."""
 _PLAIN = ("steps", "success", "dropped", "refused")
 
 
 def save_groups(path: Path, groups: Sequence[Group]) -> None:
     """Write groups into one file."""
-    tensors: dict[str, Tensor] = {}
-    for number, group in enumerate(groups):
-        for member, trajectory in enumerate(group.trajectories):
-            parts = {} if trajectory.dropped else _tensors(trajectory)
-            tensors |= {f"{number}.{member}.{name}": tensor for name, tensor in parts.items()}
-    save_file(tensors, path, metadata={"groups": json.dumps([_describe(group) for group in groups])})
+    path.write_bytes(pack(groups))
 
 
 def load_groups(path: Path) -> list[Group]:
@@ -42,14 +41,31 @@ def load_groups(path: Path) -> list[Group]:
         VlaError: the file is missing or damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {})["groups"])
-        tensors = load_file(path)
-        return [_group(number, fields, tensors) for number, fields in enumerate(described)]
+        return unpack(path.read_bytes())
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise VlaError(
             f"{path} cannot be resumed from ({error}); delete that checkpoint to resume from the one before"
         ) from error
+
+
+def pack(groups: Sequence[Group]) -> bytes:
+    """Everything of some groups."""
+    tensors: dict[str, Tensor] = {}
+    for number, group in enumerate(groups):
+        for member, trajectory in enumerate(group.trajectories):
+            parts = {} if trajectory.dropped else _tensors(trajectory)
+            tensors |= {f"{number}.{member}.{name}": tensor for name, tensor in parts.items()}
+    return save(tensors, metadata={"groups": json.dumps([_describe(group) for group in groups])})
+
+
+def unpack(content: bytes) -> list[Group]:
+    """Make groups of what `pack` made."""
+    length = int.from_bytes(content[:_LENGTH_BYTES], "little")
+    header = json.loads(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
+    tensors = load(content)
+    return [
+        _group(number, fields, tensors) for number, fields in enumerate(json.loads(header["__metadata__"]["groups"]))
+    ]
 
 
 def _describe(group: Group) -> dict[str, Any]:

@@ -196,8 +196,7 @@ class GrpoTrainer:
 
     def resume(self, folder: Path) -> None:
         """Go on from what `save` wrote."""
-        stored = VlaPolicy.load(folder, self.policy.device, self.policy.embodiment)
-        self.policy.network.load_state_dict(stored.network.state_dict())
+        self.policy.restore(folder)
         numbers: dict[str, Any] = load_state(folder, self.optimizer)
         self.step, self.collector.next_seed = int(numbers["step"]), int(numbers["next_seed"])
         self.allocator.restore(numbers["allocator"])

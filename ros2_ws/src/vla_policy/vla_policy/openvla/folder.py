@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from vla_policy import checkpoint, precision
-from vla_policy.checkpoint import Checkpoint, Origin
+from vla_policy.checkpoint import Checkpoint
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
 from vla_policy.normalization import DatasetStatistics
@@ -26,6 +26,7 @@ from vla_policy.openvla import heads, manifest, memory, reading, shards, statist
 from vla_policy.openvla.config import ActionHead, OpenVlaConfig
 from vla_policy.openvla.network import OpenVlaNetwork
 from vla_policy.openvla.reading import Reading
+from vla_policy.origin import Origin
 
 _CARRIED = (
     checkpoint.TOKENIZER,
@@ -134,6 +135,7 @@ def load(
     device: torch.device | str = "cpu",
     robot: Embodiment | None = None,
     dtype: torch.dtype | None = None,
+    wanted: Reading | None = None,
 ) -> tuple[OpenVlaNetwork, Checkpoint]:
     """Read a published folder; weights go to `device` one by one.
 
@@ -142,11 +144,12 @@ def load(
         device: Where the network shall run.
         robot: Which robot it moves; by default what `embodiment.json` in the folder says.
         dtype: Precision of the weights; by default as stored where `device` multiplies bfloat16, else float32.
+        wanted: How to read it, as in `survey`.
 
     Raises:
         VlaError: the folder is damaged, not OpenVLA-OFT's, carries code, or does not fit into memory.
     """
-    found, device = survey(folder, robot), torch.device(device)
+    found, device = survey(folder, robot, wanted), torch.device(device)
     found.require_fitting()
     dtype = dtype or _dtype(found, device)
     shapes = _shapes(found.network.state_dict())

@@ -69,6 +69,18 @@ def _source(name: str, shape: tuple[int, ...], config: OpenVlaConfig) -> Source:
     return Source(name)
 
 
+def layer_name(name: str, config: OpenVlaConfig) -> str:
+    """Published name of a linear layer of ours, whatever `transformers` calls it; ends in q, k or v where qkv is fused.
+
+    Args:
+        name: Ours, such as `vision.siglip.layers.0.self_attn.q_proj`.
+        config: Of the network.
+    """
+    found = _source(f"{name}.weight", (1,), config)
+    stem = found.name.removesuffix(".weight")
+    return stem if found.first is None else stem.removesuffix("qkv") + "qkv"[found.first]
+
+
 def published_shapes(shapes: Mapping[str, tuple[int, ...]], config: OpenVlaConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes that a folder must have for the network."""
     published: dict[str, tuple[int, ...]] = {}

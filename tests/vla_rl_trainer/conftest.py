@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -290,6 +292,22 @@ def toys() -> SimpleNamespace:
 def policy() -> VlaPolicy:
     """A fresh policy."""
     return make_policy()
+
+
+@pytest.fixture
+def two_threads() -> AbstractContextManager[None]:
+    """torch with two threads, whatever the machine has."""
+
+    @contextlib.contextmanager
+    def run() -> Generator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    return run()
 
 
 @pytest.fixture

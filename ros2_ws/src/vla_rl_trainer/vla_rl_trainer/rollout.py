@@ -17,6 +17,7 @@ import torch
 from piper_twin.episode import Episode
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
+from vla_rl_trainer import cpu_threads
 from vla_rl_trainer.allocation import TaskAllocator
 from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.envs.vector_env import Observations, VectorEnv
@@ -80,6 +81,7 @@ def _fill(env: VectorEnv, waiting: deque[Episode], running: dict[int, Trajectory
 
 def greedy(policy: VlaPolicy) -> Decide:
     """Decide as the policy's own decoding says."""
+    cpu_threads.answer_in_parts(policy)
 
     def decide(observations: Observations, trajectories: Sequence[Trajectory]) -> np.ndarray:
         del trajectories
@@ -91,6 +93,7 @@ def greedy(policy: VlaPolicy) -> Decide:
 
 def sampling(policy: VlaPolicy, temperature: float, generator: torch.Generator) -> Decide:
     """Decide by sampling every action token, and keep in the trajectories what the learner needs."""
+    cpu_threads.answer_in_parts(policy)
 
     def decide(observations: Observations, trajectories: Sequence[Trajectory]) -> np.ndarray:
         inputs = policy.inputs_from_arrays(observations.images_BCHW3, observations.state_BS, observations.instructions)

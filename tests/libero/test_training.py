@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from piper_twin.episode import Episode
-from vla_rl_trainer import train, train_grpo
+from vla_rl_trainer import grpo_trainer, train, train_grpo
 from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.dataset import DatasetWriter, EpisodeData
 from vla_rl_trainer.envs import libero_env
@@ -57,7 +57,7 @@ class ShortLibero(libero_env.LiberoVectorEnv):
 def made_short():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(libero_env, "LiberoVectorEnv", ShortLibero)
-        patch.setattr(train_grpo, "PREFLIGHT_EPISODES", 6)
+        patch.setattr(grpo_trainer, "PREFLIGHT_EPISODES", 6)
         patch.setattr("vla_rl_trainer.run_folder.make_trackers", lambda folder, config: [])
         ShortLibero.started = []
         yield

@@ -12,14 +12,14 @@ import av
 import pytest
 
 from vla_policy.errors import VlaError
-from vla_rl_trainer import demo, train_grpo
+from vla_rl_trainer import demo, grpo_trainer
 from vla_rl_trainer.benchmarks import twin
 from vla_rl_trainer.demo import DemoConfig, main
 from vla_rl_trainer.evaluation import Evaluation, EvaluationConfig
+from vla_rl_trainer.grpo_trainer import GrpoTrainer
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.run_files import read_metrics
 from vla_rl_trainer.sft import SftConfig
-from vla_rl_trainer.train_grpo import GrpoTrainer
 
 pytestmark = pytest.mark.sim
 
@@ -29,7 +29,7 @@ def little(toys):
     """Two-chunk episodes with successes by luck, few in the preflight, no TensorBoard."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(twin, "TwinVectorEnv", toys.ShortTwin)
-        patch.setattr(train_grpo, "PREFLIGHT_EPISODES", 8)
+        patch.setattr(grpo_trainer, "PREFLIGHT_EPISODES", 8)
         patch.setattr("vla_rl_trainer.run_folder.make_trackers", lambda folder, config: [])
         yield
 

@@ -74,6 +74,15 @@ def test_a_missing_key_is_a_difference_too(tmp_path):
         Run.open_or_create(tmp_path, {key: value for key, value in CONFIG.items() if key != "seed"})
 
 
+def test_a_run_older_than_an_option_goes_on_with_its_default_and_not_with_another(tmp_path):
+    Run.create(tmp_path, CONFIG).close()
+    usual = {"learner": {"lora": {"rank": 0}}}
+    with pytest.raises(VlaError, match=r"learner.lora.rank = 0, now learner.lora.rank = 8"):
+        Run.open_or_create(tmp_path, {**CONFIG, "learner": {"lora": {"rank": 8}}}, defaults=usual)
+    Run.open_or_create(tmp_path, {**CONFIG, **usual}, defaults=usual).close()
+    assert read_config(tmp_path)["learner"] == usual["learner"]
+
+
 def test_keys_that_may_differ_are_taken_over(tmp_path):
     Run.create(tmp_path, {**CONFIG, "num_workers": 2}).close()
     Run.open_or_create(tmp_path, {**CONFIG, "num_workers": 16}, may_differ=["num_workers"]).close()

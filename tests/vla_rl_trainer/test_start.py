@@ -46,6 +46,12 @@ def test_libero_is_trained_on_as_told(monkeypatch):
     assert (config.sft.num_steps, config.sft.batch_size, config.libero.states) == (7, 128, "official")
 
 
+def test_a_network_of_seven_billion_is_trained_by_adapters():
+    words = ["model:=models/openvla", "lora:=32", "learning_rate:=1e-4", "micro_batch:=8", "preset:=paper"]
+    learner = fill(LiberoRlArguments, parse(words)).config().learner
+    assert (learner.lora.rank, learner.learning_rate, learner.micro_batch, learner.shuffle) == (32, 1e-4, 8, False)
+
+
 @pytest.mark.parametrize(
     ("words", "num_demos"),
     [
@@ -79,6 +85,8 @@ def test_several_suites_are_one_run():
         ("libero_rl", ["perturbations:=noise"], "perturbations are LIBERO's"),
         ("libero_rl", ["num_demos:=0"], "give --demos"),
         ("libero_rl", ["sft_steps:=0"], "num_steps is 0"),
+        ("libero_rl", ["preset:=best"], "preset is 'best'; choose one of ours, paper"),
+        ("libero_rl", ["lora:=-1"], "rank is -1"),
         ("piper_rl", ["preset:=best"], "preset is 'best'; choose one of ours, paper"),
         ("piper_rl", ["tsk:=x"], "there is no argument tsk"),
         ("piper", [], "there is no launch 'piper'; choose one of piper_rl, libero_rl"),

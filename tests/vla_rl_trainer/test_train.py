@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from vla_policy.errors import VlaError
-from vla_rl_trainer import collect, evaluate, train_grpo, train_report, train_sft
+from vla_rl_trainer import collect, evaluate, train, train_grpo, train_report, train_sft
 from vla_rl_trainer.evaluation import Evaluation, Outcome
+from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.train import TrainConfig, libero, main
 
 
@@ -103,16 +104,30 @@ def test_without_demonstrations_a_fine_tuned_model_goes_straight_to_rl(stages, t
     assert names(stages) == ["evaluate", "grpo", "evaluate"]
     (grpo,) = told(stages, "grpo")
     assert (grpo.checkpoint, grpo.num_steps, grpo.num_groups) == (stages[0]["sft"], 300, 3)
+    assert grpo.learner == train_grpo.paper(stages[0]["sft"]).learner
+    main(TrainConfig(model=stages[0]["sft"], learner=LearnerConfig(micro_batch=9), out=tmp_path / "other"))
+    assert told(stages, "grpo")[1].learner == LearnerConfig(micro_batch=9)
 
 
 def test_demonstrations_are_recorded_once_where_a_number_is_given(stages, tmp_path):
-    config = TrainConfig(num_demos=4, tasks=("pick_bottle",), out=tmp_path / "run", seed=2)
+    config = TrainConfig(num_demos=4, tasks=("pick_bottle",), model=stages[0]["base"], out=tmp_path / "run", seed=2)
     main(config)
     main(config)
     (recorded,) = told(stages, "collect")
     assert (recorded.tasks, recorded.num_demos, recorded.first_seed) == (("pick_bottle",), 4, 2000)
     assert {sft.dataset for sft in told(stages, "sft")} == {(config.out / "demonstrations",)}
-    assert told(stages, "sft")[0].checkpoint is None
+    assert told(stages, "sft")[0].checkpoint == stages[0]["base"]
+
+
+def test_libero_records_its_own_demonstrations_at_the_size_the_policy_wants(stages, tmp_path, monkeypatch):
+    recorded = []
+    monkeypatch.setattr("vla_rl_trainer.libero.collect.main", recorded.append)
+    for size, side in (("tiny", 128), ("small", 128)):
+        config = dataclasses.replace(libero(), model=Path(size), tasks=("libero_goal/3",), out=tmp_path / size, seed=4)
+        train._fine_tuned(config)
+        told = recorded.pop()
+        assert (told.suites, told.num_demos, told.first_seed, told.image_size) == (("libero_goal/3",), 10, 4, side)
+        assert told.out == config.out / "demonstrations"
 
 
 def test_a_size_in_place_of_a_model_is_a_fresh_network(stages, tmp_path):

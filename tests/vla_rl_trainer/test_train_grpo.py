@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from vla_policy.errors import VlaError
-from vla_rl_trainer import train_grpo
+from vla_rl_trainer import grpo_trainer
 from vla_rl_trainer.benchmarks import twin
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.rollout import GroupConfig
@@ -213,7 +213,7 @@ def short_twin(env):
     """Few episodes in the preflight, no TensorBoard, `env` in place of the twin."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(twin, "TwinVectorEnv", env)
-        patch.setattr(train_grpo, "PREFLIGHT_EPISODES", 6)
+        patch.setattr(grpo_trainer, "PREFLIGHT_EPISODES", 6)
         patch.setattr("vla_rl_trainer.run_folder.make_trackers", lambda folder, config: [])
         yield
 
@@ -263,8 +263,8 @@ class Doomed(toys.ShortTwin):
         return super().step_chunk(slots, actions)
 
 trainer = []
-train_step = here.train_grpo.GrpoTrainer.train_step
-here.train_grpo.GrpoTrainer.train_step = lambda self: trainer.append(self) or train_step(self)
+train_step = here.grpo_trainer.GrpoTrainer.train_step
+here.grpo_trainer.GrpoTrainer.train_step = lambda self: trainer.append(self) or train_step(self)
 with here.short_twin(Doomed):
     here.main(here.short_run(here.Path(sys.argv[3]), here.Path(sys.argv[4])))
 """

@@ -253,7 +253,7 @@ def print_table(summary: dict[str, Any], report: Path) -> None:
 def main(config: DemoConfig) -> dict[str, Any]:
     """Run the demo, or what is missing of it."""
     settings = dataclasses.asdict(config) | {"base_sha256": weights_sha256(base_policy())}
-    with Run.open_or_create(config.out, settings, may_differ=("out", "num_workers")) as run:
+    with Run.open_or_create(config.out, settings, ("out", "num_workers"), dataclasses.asdict(DemoConfig())) as run:
         summary = Demo(config, run).main()
     print_table(summary, config.out / "report.html")
     return summary

@@ -212,7 +212,8 @@ def main(config: EvaluateConfig) -> int:
     benchmark.require_policy(policy.config)
     settings = dataclasses.asdict(config) | {"num_episodes": config.worlds.num_episodes}
     settings = {name: value for name, value in settings.items() if name not in benchmark.ignores}
-    with Run.open_or_create(config.out, settings, MAY_DIFFER) as run:
+    usual = dataclasses.asdict(EvaluateConfig(checkpoint=config.checkpoint))
+    with Run.open_or_create(config.out, settings, MAY_DIFFER, usual) as run:
         started = time.perf_counter()
         evaluation = evaluate(config, policy)
         summary = summarise(config, policy, evaluation, time.perf_counter() - started)

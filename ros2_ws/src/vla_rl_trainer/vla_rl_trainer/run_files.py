@@ -92,19 +92,23 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-_UNTOLD = ((None, "(not set)"), ("(not set)", None))
-
-
 def first_difference(
-    stored: Mapping[str, Any], asked: Mapping[str, Any], may_differ: Collection[str]
+    stored: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    may_differ: Collection[str],
+    defaults: Mapping[str, Any] | None = None,
 ) -> tuple[str, object, object] | None:
     """Dotted key, stored and asked value of the first difference; None when there is none.
 
-    A key that one side lacks and the other has as None is none: later versions have more options, None by default.
+    Args:
+        stored: Of the folder.
+        asked: Of this start.
+        may_differ: Dotted keys that are not compared.
+        defaults: What stands for a key that `stored` lacks: it was made before there was such an option.
     """
-    stored, asked = _flat(stored), _flat(asked)
+    stored, asked, usual = _flat(stored), _flat(asked), _flat(defaults or {})
     for key in (*asked, *(key for key in stored if key not in asked)):
-        mine, theirs = stored.get(key, "(not set)"), asked.get(key, "(not set)")
-        if mine != theirs and key not in may_differ and (mine, theirs) not in _UNTOLD:
+        mine, theirs = stored.get(key, usual.get(key, "(not set)")), asked.get(key, "(not set)")
+        if mine != theirs and key not in may_differ:
             return key, mine, theirs
     return None

@@ -74,7 +74,12 @@ class Run:
         return run
 
     @staticmethod
-    def open_or_create(path: str | Path, config: Mapping[str, Any], may_differ: Collection[str] = ()) -> Run:
+    def open_or_create(
+        path: str | Path,
+        config: Mapping[str, Any],
+        may_differ: Collection[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+    ) -> Run:
         """Resume the run at `path`, or start it.
 
         Args:
@@ -82,6 +87,7 @@ class Run:
             config: The resolved configuration of this start.
             may_differ: Dotted keys whose value may change between starts (`num_workers`, `num_steps`); the new
                 value is recorded.
+            defaults: What stands for keys that the folder's configuration lacks, being older than the option.
 
         Raises:
             VlaError: the folder was made with another configuration, or holds something that is not a run.
@@ -90,7 +96,7 @@ class Run:
         if not (path / "config.yaml").exists():
             return Run.create(path, config)
         wanted = plain(config)
-        difference = first_difference(read_config(path), wanted, may_differ)
+        difference = first_difference(read_config(path), wanted, may_differ, plain(defaults or {}))
         if difference is not None:
             key, stored, asked = difference
             raise VlaError(

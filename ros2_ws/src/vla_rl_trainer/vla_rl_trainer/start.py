@@ -20,6 +20,7 @@ from vla_policy.errors import VlaError
 from vla_policy.launch_arguments import arguments_of, fill, parse
 
 if TYPE_CHECKING:
+    from vla_rl_trainer.learner import LearnerConfig
     from vla_rl_trainer.train import TrainConfig
 
 
@@ -84,6 +85,12 @@ class LiberoRlArguments:
     """Steps of GRPO; may be raised later to go on."""
     groups: int = 32
     """Informative groups of eight episodes in a step of GRPO."""
+    lora: int = 0
+    """Rank of adapters to train in place of all weights, for OpenVLA on one GPU; 32 is usual. 0: all weights."""
+    learning_rate: float = 0.0
+    """Of GRPO; 0: as the preset has it."""
+    micro_batch: int = 0
+    """Chunks a backward pass, as memory allows; 0: as the preset has it."""
     slots: int = 256
     """Worlds side by side."""
     output: str = "runs/libero"
@@ -105,6 +112,7 @@ class LiberoRlArguments:
 
         if self.wandb:
             os.environ["WANDB_MODE"] = _one_of("wandb", self.wandb, ("online", "offline", "disabled"))
+        preset = _one_of("preset", self.preset, ("ours", "paper"))
         usual = libero()
         num_demos = self.num_demos if self.num_demos != -1 else usual.num_demos * (self.model in PRESETS)
         return dataclasses.replace(
@@ -113,10 +121,11 @@ class LiberoRlArguments:
             demos=_paths(self.demos),
             num_demos=0 if self.demos else num_demos,
             model=Path(self.model),
-            preset=_one_of("preset", self.preset, ("ours", "paper")),
+            preset=preset,
             sft=dataclasses.replace(usual.sft, num_steps=self.sft_steps),
             grpo_steps=self.grpo_steps,
             num_groups=self.groups,
+            learner=self._learner(),
             num_slots=self.slots,
             libero=LiberoOptions(states=_one_of("split", self.split, ("held_out", "official"))),
             perturbations=tuple(_words(self.perturbations)),
@@ -124,6 +133,18 @@ class LiberoRlArguments:
             resume=self.resume,
             eval_only=self.eval_only,
             seed=self.seed,
+        )
+
+    def _learner(self) -> LearnerConfig:
+        from vla_rl_trainer.train import PRESETS_OF_GRPO
+        from vla_rl_trainer.trainable import LoraConfig
+
+        learner = PRESETS_OF_GRPO[self.preset](Path(self.model)).learner
+        return dataclasses.replace(
+            learner,
+            learning_rate=self.learning_rate or learner.learning_rate,
+            micro_batch=self.micro_batch or learner.micro_batch,
+            lora=LoraConfig(rank=self.lora) if self.lora else learner.lora,
         )
 
     def _tasks(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vla_policy.errors import VlaError
+from vla_policy.policy import VlaPolicy
 from vla_policy.presets import PRESETS
 from vla_rl_trainer import evaluate, train_grpo, train_sft
 from vla_rl_trainer.benchmarks.benchmark import Benchmark
@@ -21,11 +22,13 @@ from vla_rl_trainer.benchmarks.choose import find_benchmark
 from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_at_least
+from vla_rl_trainer.devices import pick_device
+from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.libero.perturbation import PERTURBATIONS, Perturbation
 from vla_rl_trainer.sft import SftConfig
 from vla_rl_trainer.train_report import Found, is_reported, report, require_evaluated
 
-_PRESETS = {"ours": train_grpo.ours, "paper": train_grpo.paper}
+PRESETS_OF_GRPO = {"ours": train_grpo.ours, "paper": train_grpo.paper}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,8 @@ class TrainConfig:
     """As the preset has it by default; may be raised later to go on."""
     num_groups: int | None = None
     """Informative groups a step; as the preset has it by default."""
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    """Of GRPO; as the preset has it unless changed."""
     num_slots: int = 64
     """Worlds side by side."""
     checkpoint_every: int = 5
@@ -136,7 +141,13 @@ def _fine_tuned(config: TrainConfig) -> Path:
         assert config.model is not None  # held by TrainConfig
         return config.model
     if not config.demos and not dataset.exists():
-        config.benchmark.collect(dataset, config.num_demos, config.seed, config.num_workers)
+        config.benchmark.collect(
+            dataset,
+            config.num_demos,
+            image_size=_image_size(config),
+            seed=config.seed,
+            num_workers=config.num_workers,
+        )
     return train_sft.main(
         train_sft.TrainSftConfig(
             dataset=demos,
@@ -150,10 +161,20 @@ def _fine_tuned(config: TrainConfig) -> Path:
     )
 
 
+def _image_size(config: TrainConfig) -> int:
+    """Of the policy that is fine-tuned [px]."""
+    benchmark = config.benchmark
+    if config.size:
+        return benchmark.network(config.size).image_size
+    return VlaPolicy.load(config.model or benchmark.base(), pick_device(), benchmark.embodiment).config.image_size
+
+
 def _grpo(config: TrainConfig, start: Path) -> train_grpo.TrainGrpoConfig:
     given: dict[str, Any] = {"num_steps": config.grpo_steps, "num_groups": config.num_groups}
+    preset = PRESETS_OF_GRPO[config.preset](start)
     return dataclasses.replace(
-        _PRESETS[config.preset](start),
+        preset,
+        learner=preset.learner if config.learner == LearnerConfig() else config.learner,
         **{name: value for name, value in given.items() if value is not None},
         out=config.out / "grpo",
         tasks=config.tasks,

@@ -53,7 +53,7 @@ class TrainSftConfig:
                 raise VlaError("a preset is a fresh network and a checkpoint is none; give --preset or --checkpoint")
 
 
-def _read(config: TrainSftConfig, benchmark: Benchmark, image_size: int) -> FrameTable:
+def _read(config: TrainSftConfig, benchmark: Benchmark, image_size: int | None) -> FrameTable:
     datasets = [Dataset(path, benchmark.embodiment) for path in config.dataset]
     return FrameTable.concatenate([dataset.frames(image_size) for dataset in datasets])
 
@@ -79,10 +79,11 @@ def main(config: TrainSftConfig) -> Path:
         checkpoint = config.checkpoint or benchmark.base()
         policy = VlaPolicy.load(checkpoint, pick_device(), robot=benchmark.embodiment)
         benchmark.require_policy(policy.config)
-        table = _read(config, benchmark, policy.config.image_size)
+        table = _read(config, benchmark, None if policy.config.scales_images else policy.config.image_size)
         # The path does not say which policy it was: another base may ship one day.
         settings |= {"checkpoint_sha256": weights_sha256(checkpoint)}
-    with Run.open_or_create(config.out, settings, may_differ=("out", "checkpoint")) as run:
+    usual = dataclasses.asdict(TrainSftConfig(dataset=config.dataset))
+    with Run.open_or_create(config.out, settings, ("out", "checkpoint"), usual) as run:
         return train_in_run(run, SftTrainer(policy, table, config.sft, config.seed), config.checkpoint_every)
 
 

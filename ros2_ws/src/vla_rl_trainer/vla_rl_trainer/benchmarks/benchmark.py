@@ -86,12 +86,13 @@ class Benchmark(Protocol):
         """What the policy is told, by task, where the task's name does not say it; the worlds must have been opened."""
         ...
 
-    def collect(self, out: Path, num_demos: int, seed: int, num_workers: int | None) -> None:
+    def collect(self, out: Path, num_demos: int, *, image_size: int, seed: int, num_workers: int | None) -> None:
         """Record scripted demonstrations into a new dataset.
 
         Args:
             out: Folder of the dataset, which must not exist.
             num_demos: Of each task.
+            image_size: Side of the images of the policy to be trained [px].
             seed: Which worlds they are shown in.
             num_workers: Processes; one a core when None.
         """

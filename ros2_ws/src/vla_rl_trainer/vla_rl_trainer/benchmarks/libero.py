@@ -15,7 +15,7 @@ from vla_rl_trainer.command import find
 from vla_rl_trainer.film import FilmStudio
 from vla_rl_trainer.libero.embodiment import LIBERO_PANDA
 from vla_rl_trainer.libero.perturbation import Perturbation
-from vla_rl_trainer.libero.protocol import StateSplit, Visuals, drawn_size, num_evaluation_states
+from vla_rl_trainer.libero.protocol import StateSplit, Visuals, drawn_size, num_evaluation_states, recorded_size
 from vla_rl_trainer.libero.suites import TaskName, expand
 
 if TYPE_CHECKING:
@@ -95,12 +95,13 @@ class LiberoBenchmark:
         from vla_rl_trainer.libero.cache import default_cache
         from vla_rl_trainer.libero.worlds import LiberoConfig
 
+        size = config.image_size_from(LIBERO_PANDA.cameras[0].height)
         return LiberoConfig(
             states=self._options.states,
             visuals=self._options.visuals,
             perturbation=self._options.perturbation,
-            image_size=config.image_size,
-            render_size=drawn_size(config.image_size),
+            image_size=size,
+            render_size=drawn_size(size),
             fingers=config.state_dim == LIBERO_PANDA.num_joints + 1,
             cache=self._options.cache or default_cache(),
         )
@@ -142,6 +143,19 @@ class LiberoBenchmark:
         cache = self._options.cache or default_cache()
         return {task: read_task(cache, TaskName.parse(task)) for task in self.tasks}
 
-    def collect(self, out: Path, num_demos: int, seed: int, num_workers: int | None) -> None:
-        """See `Benchmark`."""
-        raise VlaError("LIBERO's demonstrations cannot be scripted yet; give a dataset by --demos")
+    def collect(self, out: Path, num_demos: int, *, image_size: int, seed: int, num_workers: int | None) -> None:
+        """See `Benchmark`. Shown from initial states that training may use."""
+        from vla_rl_trainer.libero import collect
+
+        collect.main(
+            collect.LiberoCollectConfig(
+                out=out,
+                suites=self.tasks,
+                num_demos=num_demos,
+                first_seed=seed,
+                image_size=recorded_size(image_size),
+                visuals=self._options.visuals,
+                num_workers=num_workers,
+                cache=self._options.cache,
+            )
+        )

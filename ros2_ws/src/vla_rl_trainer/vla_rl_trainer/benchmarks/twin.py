@@ -54,7 +54,8 @@ class TwinBenchmark:
 
     def open(self, config: PolicyConfig, num_slots: int, num_workers: int | None) -> TwinVectorEnv:
         """See `Benchmark`."""
-        twin = TwinConfig(randomization=self._randomization, image_size=config.image_size)
+        size = config.image_size_from(DUAL_PIPER.cameras[0].height)
+        twin = TwinConfig(randomization=self._randomization, image_size=size)
         return TwinVectorEnv(num_slots, twin, num_workers=num_workers)
 
     def film_studio(self, config: PolicyConfig) -> FilmStudio:
@@ -78,8 +79,9 @@ class TwinBenchmark:
         """See `Benchmark`."""
         return {}
 
-    def collect(self, out: Path, num_demos: int, seed: int, num_workers: int | None) -> None:
+    def collect(self, out: Path, num_demos: int, *, image_size: int, seed: int, num_workers: int | None) -> None:
         """See `Benchmark`."""
+        del image_size  # images are recorded as the cameras have them, and averaged down
         collect.main(
             collect.CollectConfig(
                 out=out,

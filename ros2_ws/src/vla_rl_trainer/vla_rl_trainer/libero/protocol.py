@@ -54,9 +54,12 @@ def drawn_size(size: int) -> int:
 
     Published policies see 224 px drawn at 256. Small images are averaged from larger ones, as those of a data set are.
     """
-    if size == 224:
-        return 256
-    return max(size, _LEAST_DRAWN) if _LEAST_DRAWN % size == 0 else size
+    return 256 if size == 224 else recorded_size(size)
+
+
+def recorded_size(size: int) -> int:
+    """Side at which demonstrations for a policy that sees `size` are recorded [px]."""
+    return _LEAST_DRAWN if _LEAST_DRAWN % size == 0 else size
 
 
 def turned_half(pixels: Image) -> Image:

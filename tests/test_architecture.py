@@ -51,10 +51,17 @@ ROS = {
     "trajectory_msgs",
 }
 
-DISTRIBUTIONS = {"PIL": "pillow", "can": "python-can", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "can": "python-can",
+    "cv2": "opencv-python-headless",
+    "mujoco_warp": "mujoco-warp",
+    "warp": "warp-lang",
+    "yaml": "pyyaml",
+}
 """Imported name -> name in pyproject.toml, where the two differ."""
 
-HEAVY = {"mujoco", "numpy", "rclpy", "torch", "transformers"}
+HEAVY = {"mujoco", "numpy", "rclpy", "torch", "transformers", "warp"}
 """What `import <package>` alone must not load."""
 
 NAMELESS = {"utils.py", "util.py", "common.py", "helpers.py", "helper.py", "core.py", "misc.py"}

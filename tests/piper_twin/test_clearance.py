@@ -51,7 +51,7 @@ def test_turning_the_base_changes_no_distance_to_the_table(clearance):
 
 
 def test_shapes_do_nothing_but_keep_distances():
-    model = Clearance(GuardConfig())._model
+    model = Clearance(GuardConfig()).model
     assert model.npair > 0
     assert not model.geom_contype.any()
     assert model.geom("table").type == mujoco.mjtGeom.mjGEOM_PLANE

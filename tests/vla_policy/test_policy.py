@@ -52,6 +52,16 @@ def test_the_array_entrance_equals_the_observation_entrance(policy, observe, rob
         assert torch.equal(getattr(arrays, field.name), getattr(objects, field.name))
 
 
+def test_images_that_are_a_tensor_on_the_device_are_taken_as_they_are(policy):
+    images, state = np.random.default_rng(0).integers(0, 256, (1, 2, 16, 16, 3), np.uint8), np.zeros((1, 3), np.float32)
+    tensor = torch.from_numpy(images)
+    inputs = policy.inputs_from_arrays(tensor, state, ["press"])
+    assert inputs.images_BCHW3.data_ptr() == tensor.data_ptr()
+    assert torch.equal(inputs.images_BCHW3, policy.inputs_from_arrays(images, state, ["press"]).images_BCHW3)
+    with pytest.raises(VlaError, match=r"images are torch\.float32"):
+        policy.inputs_from_arrays(tensor.float(), state, ["press"])
+
+
 def test_inputs_are_copies(policy, robot):
     images = np.zeros((1, 2, 16, 16, 3), np.uint8)
     inputs = policy.inputs_from_arrays(images, np.zeros((1, 3), np.float32), ["press"])

@@ -77,24 +77,26 @@ class Clearance:
 
     def __init__(self, config: GuardConfig) -> None:
         """Compile the shapes of the empty cell."""
-        self._model = _shapes(config).compile()
-        self._data = mujoco.MjData(self._model)
-        self._qpos = np.array([_qpos_addresses(self._model, arm) for arm in ARMS])  # (arms, 8)
-        self._kinds = _kinds(self._model)
+        self.model = _shapes(config).compile()
+        """The shapes, and as pairs what must keep a distance: margin less gap, `SLACK` included [m]."""
+        self.kinds = _kinds(self.model)
+        """Where the distance of two shapes goes in `Nearness.excess`, shape (ngeom, ngeom)."""
+        self._data = mujoco.MjData(self.model)
+        self._qpos = np.array([_qpos_addresses(self.model, arm) for arm in ARMS])  # (arms, 8)
 
     def measure(self, posture: Array) -> Nearness:
         """How near arms and table come at `posture`, joints [rad], grippers [m], shape (num_joints,)."""
         contact = self._contacts(posture)
         excess = np.full(1 + len(ARMS), -RANGE)
         if self._data.ncon:
-            np.maximum.at(excess, self._kinds[tuple(contact.geom.T)], contact.includemargin - contact.dist)
+            np.maximum.at(excess, self.kinds[tuple(contact.geom.T)], contact.includemargin - contact.dist)
         return Nearness(posture, excess)
 
     def reason(self, near: Nearness) -> str:
         """What is nearest, in words."""
         contact = self._contacts(near.posture)
         index = int((contact.includemargin - contact.dist).argmax())
-        names = [self._model.geom(int(geom)).name.removesuffix(_HULL) for geom in contact.geom[index]]
+        names = [self.model.geom(int(geom)).name.removesuffix(_HULL) for geom in contact.geom[index]]
         one, other = sorted(names, key="table".__eq__)
         return f"{one} comes within {contact.dist[index] * 1000:.0f} mm of {other}"
 
@@ -103,8 +105,8 @@ class Clearance:
         arms = posture.reshape(len(ARMS), DOF)
         fingers = arms[:, 6:] / 2.0
         self._data.qpos[self._qpos] = np.concatenate([arms[:, :6], fingers, fingers], axis=1)
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_collision(self._model, self._data)
+        mujoco.mj_kinematics(self.model, self._data)
+        mujoco.mj_collision(self.model, self._data)
         return self._data.contact
 
 

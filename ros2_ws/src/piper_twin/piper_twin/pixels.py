@@ -23,13 +23,13 @@ def average_down(images: Image, size: int) -> Image:
 
 def add_noise(images: Image, deviation: float, rng: np.random.Generator) -> Image:
     """Images with normal noise of a standard deviation [of 255]; `rng` picks which stretch of a fixed noise record."""
-    record = _noise_record(deviation, 2 * images.size)
+    record = noise_record(deviation, 2 * images.size)
     start = int(rng.integers(images.size))
     noisy = images + record[start : start + images.size].reshape(images.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 @functools.cache
-def _noise_record(deviation: float, length: int) -> npt.NDArray[np.int16]:
+def noise_record(deviation: float, length: int) -> npt.NDArray[np.int16]:
     """Drawing this anew for every image would take as long as rendering it."""
     return np.round(np.random.default_rng(0).normal(0.0, deviation, length)).astype(np.int16)

@@ -84,3 +84,21 @@ def stack_images(observations: Sequence[Observation], camera_names: Sequence[str
     if len(shapes) != 1:
         raise VlaError(f"images of one batch must have one size, not {sorted(shapes)}; crop and resize them alike")
     return np.array(images)
+
+
+def to_pixels(images_BCHW3: npt.NDArray[np.uint8] | Tensor, expected: tuple[int, int], device: torch.device) -> Tensor:
+    """Images as a tensor on a device: a copy, unless they are a tensor there already.
+
+    Args:
+        images_BCHW3: Bytes.
+        expected: B and C.
+        device: Of the network.
+
+    Raises:
+        VlaError: they have another type or shape.
+    """
+    is_bytes = images_BCHW3.dtype in (np.uint8, torch.uint8)
+    if not is_bytes or images_BCHW3.ndim != 5 or images_BCHW3.shape[:2] != expected:
+        shape = tuple(images_BCHW3.shape)
+        raise VlaError(f"images are {images_BCHW3.dtype} {shape}; expected uint8 {(*expected, 'H', 'W', 3)}")
+    return images_BCHW3.to(device) if isinstance(images_BCHW3, Tensor) else torch.tensor(images_BCHW3, device=device)

@@ -26,7 +26,7 @@ from vla_policy.config import DECODINGS, Decoding, PolicyConfig
 from vla_policy.decoding import SampledChunk
 from vla_policy.embodiment import Embodiment
 from vla_policy.errors import VlaError
-from vla_policy.inputs import PolicyInputs, stack_images
+from vla_policy.inputs import PolicyInputs, stack_images, to_pixels
 from vla_policy.normalization import DatasetStatistics, normalise, un_normalise
 from vla_policy.origin import Adapted, AdapterSize, Origin
 from vla_policy.prompt import PromptEncoder
@@ -150,7 +150,7 @@ class VlaPolicy:
         """Freeze the network and train adapters (LoRA) instead: from now on they alone are saved.
 
         Raises:
-            VlaError: the network is none of OpenVLA-OFT's, has adapters already, or was not read from a folder.
+            VlaError: the network is none of OpenVLA-OFT's, or has adapters already.
         """
         self.adapted = networks.adapt(self.network, self.folder, size, seed)
 
@@ -185,14 +185,15 @@ class VlaPolicy:
 
     def inputs_from_arrays(
         self,
-        images_BCHW3: npt.NDArray[np.uint8],
+        images_BCHW3: npt.NDArray[np.uint8] | Tensor,
         state_BS: npt.NDArray[np.float32],
         instructions: Sequence[str],
     ) -> PolicyInputs:
         """Make a batch on the network's device; the arrays are copied, so they may be reused.
 
         Args:
-            images_BCHW3: Cameras in the order of `config.camera_names`, sides multiples of `config.image_size`.
+            images_BCHW3: Cameras in the order of `config.camera_names`, sides multiples of `config.image_size`. A
+                tensor that is on the device already is taken as it is.
             state_BS: Measured joints [rad, m], not normalised.
             instructions: One a row.
         """
@@ -201,17 +202,13 @@ class VlaPolicy:
             images_BCHW3 = images_BCHW3[:, [self.embodiment.camera_names.index(name) for name in read]]
         if not self.config.use_proprio:
             state_BS = state_BS[:, : self.config.state_dim]
-        expected = (batch, self.config.num_cameras)
-        if images_BCHW3.dtype != np.uint8 or images_BCHW3.ndim != 5 or images_BCHW3.shape[:2] != expected:
-            raise VlaError(
-                f"images are {images_BCHW3.dtype} {images_BCHW3.shape}; expected uint8 {(*expected, 'H', 'W', 3)}"
-            )
+        pixels = to_pixels(images_BCHW3, (batch, self.config.num_cameras), self.device)
         if state_BS.shape != (batch, self.config.state_dim) or not np.isfinite(state_BS).all():
             raise VlaError(f"states have shape {state_BS.shape}; expected finite {(batch, self.config.state_dim)}")
         prompt_BL, mask_BL = self._prompts.encode(instructions)
         proprio_BS = normalise(state_BS, self.statistics.proprio, self.config.normalisation)
         return PolicyInputs(
-            images_BCHW3=self.network.prepare(torch.tensor(images_BCHW3, device=self.device)),
+            images_BCHW3=self.network.prepare(pixels),
             prompt_BL=torch.tensor(prompt_BL, device=self.device),
             prompt_mask_BL=torch.tensor(mask_BL),
             state_BS=torch.tensor(proprio_BS, device=self.device),

@@ -71,6 +71,8 @@ class BenchConfig:
     """Rows of that table; 1, 2, 4, ... up to the number of cores by default."""
     table_slots: tuple[int, ...] = (16, 64, 256)
     """Columns of that table."""
+    warp_worlds: tuple[int, ...] | None = None
+    """Worlds on mujoco_warp; 1024, 2048 and 4096 where CUDA is, none elsewhere by default."""
 
     def __post_init__(self) -> None:
         """Refuse what measures nothing."""
@@ -272,6 +274,8 @@ def _grid(rows: list[dict[str, float]]) -> Table:
 
 def main(config: BenchConfig) -> dict[str, Any]:
     """Measure everything; returns the summary."""
+    from vla_rl_trainer.bench_warp import WarpBenchConfig, default_worlds, figures  # which imports this module
+
     work = measurements(config)
     repetitions: dict[str, list[float]] = {}
     with Progress("measuring", len(work)) as progress:
@@ -283,6 +287,8 @@ def main(config: BenchConfig) -> dict[str, Any]:
     summary |= {"device": str(pick_device()), "repetitions": repetitions}
     if config.table:
         summary["table"] = twin_table(config)
+    if worlds := default_worlds() if config.warp_worlds is None else config.warp_worlds:
+        summary["warp"] = figures(WarpBenchConfig(worlds=worlds, seconds=config.seconds))
     summary |= {name: value for name, value in provenance(0).items() if name != "seed"}
     write_atomically(config.out / "summary.json", json.dumps(summary, indent=2) + "\n")
     print_tables(summary)

@@ -1,0 +1,43 @@
+"""The twin on mujoco_warp behind the trainer's interface."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco_warp", reason='install it with pip install -c constraints.txt -e ".[warp]"')
+
+from piper_twin.episode import Episode
+from piper_twin.mjwarp.device import WarpConfig
+from piper_twin.robot import DUAL_PIPER
+from piper_twin.tasks import find_task
+from piper_twin.worlds import TwinConfig
+from vla_policy.errors import VlaError
+from vla_rl_trainer.envs.warp_env import WarpTwinVectorEnv
+from vla_rl_trainer.rollout import run_episodes
+
+
+def test_a_rollout_runs_in_it_and_tensors_are_what_arrays_are(monkeypatch):
+    monkeypatch.setattr(find_task("click_bell"), "horizon", 2)
+    seen, finished = [], []
+
+    def decide(observations, trajectories):
+        seen.append(observations)
+        images, states = env.observe_tensors(range(len(trajectories)))
+        np.testing.assert_array_equal(images.numpy(), observations.images_BCHW3)
+        np.testing.assert_array_equal(states.numpy(), observations.state_BS)
+        return observations.state_BS[:, None]
+
+    def on_finished(trajectory):
+        finished.append((trajectory.episode.seed, trajectory.num_steps, trajectory.success))
+        return ()
+
+    with WarpTwinVectorEnv(2, TwinConfig(image_size=64), WarpConfig(device="cpu")) as env:
+        run_episodes(env, decide, [Episode("click_bell", seed) for seed in range(2)], on_finished)
+    assert finished == [(0, 2, False), (1, 2, False)]
+    assert [one.images_BCHW3.shape for one in seen] == [(2, len(DUAL_PIPER.cameras), 64, 64, 3)] * 2
+    assert seen[0].images_BCHW3.dtype == np.uint8
+    assert (seen[0].images_BCHW3.std(axis=(2, 3)) > 5).all(), "no picture is empty"
+
+
+def test_no_worlds_are_refused():
+    with pytest.raises(VlaError, match="at least one world"):
+        WarpTwinVectorEnv(0, TwinConfig())

@@ -233,12 +233,14 @@ def test_sizes_that_make_no_sense_are_refused(size):
         AdapterSize(**size)
 
 
-def test_adapters_are_attached_once_and_only_to_what_lies_in_a_folder(adapted, base):
+def test_adapters_are_attached_once_and_saved_only_beside_a_base_in_a_folder(adapted, base, tmp_path):
     with pytest.raises(VlaError, match="has adapters already; merge them first"):
         adapted.adapt(SIZE)
     policy = VlaPolicy.load(base)
     with pytest.raises(VlaError, match="no proprio_projector that could be trained whole"):
         policy.adapt(AdapterSize(whole=("proprio_projector",)))
     policy.folder = None
-    with pytest.raises(VlaError, match="save this policy"):
-        policy.adapt(SIZE)
+    policy.adapt(SIZE)
+    with pytest.raises(VlaError, match="save the policy before it is adapted"):
+        policy.save(tmp_path / "adapters")
+    assert not (tmp_path / "adapters").exists()

@@ -32,6 +32,8 @@ class PolicyConfig:
     """Whether the robot may have no camera that the network does not read."""
     state_is_joints: ClassVar[bool] = True
     """Whether the state has one number a joint."""
+    scales_images: ClassVar[bool] = False
+    """Whether the network wants images as the camera has them, and scales them itself."""
 
     camera_names: tuple[str, ...]
     """Order in which the network reads the images."""
@@ -95,6 +97,10 @@ class PolicyConfig:
     def predicts_tokens(self) -> bool:
         """Whether there are bins to choose among, and so log-probabilities."""
         return True
+
+    def image_size_from(self, camera_size: int) -> int:
+        """Side of the images to hand over of cameras of that size [px]."""
+        return camera_size if self.scales_images else self.image_size
 
     @property
     def num_cameras(self) -> int:

@@ -58,14 +58,13 @@ def adapt(network: ActionSequence, base: Path | None, size: AdapterSize, seed: i
     """Give a network adapters; arguments and errors as in `VlaPolicy.adapt`."""
     if not isinstance(network.config, OpenVlaConfig):
         raise VlaError("adapters are for OpenVLA-OFT's networks; ours are small: train all of them")
-    if base is None or not checkpoint.is_checkpoint(base):
-        raise VlaError("adapters refer to the folder of their base; save this policy, and load it from there")
     from vla_policy.openvla import adapters
     from vla_policy.openvla.network import OpenVlaNetwork
 
     assert isinstance(network, OpenVlaNetwork)
     adapters.attach(network, size, seed)
-    return Adapted(size=size, folder=base.absolute(), sha256=checkpoint.weights_sha256(base))
+    digest = checkpoint.weights_sha256(base) if base else ""
+    return Adapted(size=size, folder=base.absolute() if base else None, sha256=digest)
 
 
 def restore(

@@ -58,7 +58,7 @@ class Adapted:
     """The base that a network's adapters change; it stays where it is, and as it is."""
 
     size: AdapterSize
-    folder: Path
-    """Checkpoint of the base."""
+    folder: Path | None
+    """Checkpoint of the base; None: it lies nowhere, and its adapters cannot be saved."""
     sha256: str
     """Of its weights."""

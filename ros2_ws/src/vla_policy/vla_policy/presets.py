@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from vla_policy.config import VlaConfig
@@ -70,5 +71,25 @@ def openvla_7b(embodiment: Embodiment) -> OpenVlaConfig:
     )
 
 
+def openvla_tiny(embodiment: Embodiment) -> OpenVlaConfig:
+    """The same design with the vocabulary, and else next to nothing: for trying commands on a CPU."""
+    return dataclasses.replace(
+        openvla_7b(embodiment),
+        image_size=28,
+        dinov2=TowerConfig(width=32, num_blocks=3, mlp_width=64, patch_size=14, num_registers=4),
+        siglip=TowerConfig(width=48, num_blocks=3, mlp_width=80, patch_size=14),
+        hidden_size=32,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=2,
+        intermediate_size=48,
+    )
+
+
+OPENVLA_PRESETS: dict[str, Callable[[Embodiment], OpenVlaConfig]] = {
+    "openvla_7b": openvla_7b,
+    "openvla_tiny": openvla_tiny,
+}
+"""Those of the published design, to be had with random weights."""
 PRESETS: dict[str, Callable[[Embodiment], VlaConfig]] = {"tiny": tiny, "small": small}
 """Those that are trained from nothing."""

@@ -37,9 +37,15 @@ _OURS = (CONFIG, BASE, reading.FILE, checkpoint.EMBODIMENT)
 
 
 def write(folder: Path, parts: Checkpoint, dtype: torch.dtype | None) -> None:
-    """Write adapters and what they change into an empty folder; `dtype` as in `checkpoint.save`."""
+    """Write adapters and what they change into an empty folder; `dtype` as in `checkpoint.save`.
+
+    Raises:
+        VlaError: the base is no folder that could be referred to.
+    """
     adapted, config = parts.adapted, parts.config
     assert adapted is not None
+    if adapted.folder is None:
+        raise VlaError("adapters refer to the folder of their base; save the policy before it is adapted, and load it")
     assert isinstance(config, OpenVlaConfig)
     tensors = _stored(parts, config, adapted.size)
     save_file(
@@ -82,6 +88,7 @@ def load(
         robot.require_same(stored, f"checkpoint {folder}")
     how = Reading.from_json((folder / reading.FILE).read_text(encoding="utf-8"))
     tensors = _tensors(folder)
+    assert adapted.folder is not None
     network, parts = published.load(adapted.folder, device, stored, dtype, how)
     adapters.attach(network, adapted.size)
     adapters.take_over(network, adapted.size.whole, tensors, f"checkpoint {folder}")

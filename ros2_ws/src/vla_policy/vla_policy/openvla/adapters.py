@@ -58,7 +58,7 @@ def attach(network: OpenVlaNetwork, size: AdapterSize, seed: int = 0) -> None:
         drawn = torch.randn(first_RI.shape, generator=generator) / size.rank
         first_RI.data.copy_(drawn)
         second_OR.data.zero_()
-        layer.forward = functools.partial(_forward, layer)
+        layer.__class__ = _adapted_linear()
     for part in size.whole:
         network.get_submodule(part).requires_grad_(True)
 
@@ -136,6 +136,12 @@ def _forward(layer: Any, inputs: Tensor) -> Tensor:
     low = functional.linear(inputs, first_RI).flatten(0, -2)
     changed = torch.addmm(outputs.flatten(0, -2), low, second_OR.T, alpha=layer.scaling[_NAME])
     return changed.view_as(outputs)
+
+
+@functools.cache
+def _adapted_linear() -> type[nn.Module]:
+    """Peft's layer, computed our way."""
+    return type("AdaptedLinear", (_peft().tuners.lora.layer.Linear,), {"forward": _forward})
 
 
 def _factors(layer: Any) -> tuple[nn.Parameter, nn.Parameter]:

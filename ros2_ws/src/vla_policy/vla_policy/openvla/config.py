@@ -85,6 +85,7 @@ class OpenVlaConfig(PolicyConfig):
 
     reads_all_cameras: ClassVar[bool] = False
     state_is_joints: ClassVar[bool] = False
+    scales_images: ClassVar[bool] = True
 
     dinov2: TowerConfig
     siglip: TowerConfig

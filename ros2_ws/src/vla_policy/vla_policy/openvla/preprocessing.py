@@ -35,12 +35,15 @@ def prepare(images_NHW3: Tensor, pipeline: ImagePipeline, size: int) -> Tensor:
         Images, uint8, shape (N, size, size, 3).
     """
     planes = images_NHW3.permute(0, 3, 1, 2)
+    has_size = planes.shape[-2:] == (size, size)
+    if has_size and pipeline == ImagePipeline(lanczos=pipeline.lanczos):
+        return images_NHW3  # scaling by one changes nothing
     if pipeline.rotate_180:
         planes = planes.flip(2, 3)
     if pipeline.jpeg_quality is not None:
         planes = jpeg.round_trip(planes, pipeline.jpeg_quality, fast=True)
     planes = planes.double()
-    if pipeline.lanczos:
+    if pipeline.lanczos and not has_size:
         planes = resampling.to_bytes(resampling.lanczos3(planes, size))
     if pipeline.crop_area is not None:
         # TensorFlow's way from floats in [0, 1] to bytes: times 255.5, truncated.

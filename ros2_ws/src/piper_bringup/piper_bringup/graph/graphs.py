@@ -15,7 +15,6 @@ from piper_bringup.graph.package_files import config_file
 from piper_twin.robot import ARMS
 from vla_policy.errors import VlaError
 
-
 _PATIENCE_WITH_THE_TWIN = 2.0
 """A control loop that did not run for so long is held [s]: the world stood still with it, and a browser that draws the
 page without a GPU takes every core now and then."""

@@ -1,16 +1,22 @@
 """A network of the published design in the trainer: what it samples is what it learns from, in float32 and bfloat16."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
+from vla_policy import checkpoint
 from vla_policy.errors import VlaError
 from vla_policy.openvla import memory
 from vla_policy.policy import VlaPolicy
+from vla_rl_trainer import train_grpo
+from vla_rl_trainer.benchmarks import twin
 from vla_rl_trainer.learner import LearnerConfig, make_optimizer, update
 from vla_rl_trainer.optimizer import MasterAdamW, parameters
+from vla_rl_trainer.run_files import read_metrics
+from vla_rl_trainer.train_grpo import paper
 from vla_rl_trainer.trainable import LoraConfig
 from vla_rl_trainer.training_state import load_state, save_state
 
@@ -149,3 +155,83 @@ def test_running_out_of_gpu_memory_says_what_to_lower_and_to_what(exact, toys, t
     with pytest.raises(VlaError, match=r"give --learner\.recompute, which keeps a tenth"):
         learn(policy, optimizer, groups, dataclasses.replace(CONFIG, micro_batch=1))
     assert all(torch.equal(weight, before[name]) for name, weight in weights_of(policy).items())
+
+
+@pytest.fixture
+def published(monkeypatch, toys, quick_trackers, tmp_path):
+    """The published preset on a folder of the published layout, in a scripted simulation: few steps, few groups."""
+    toys.make_openvla(tmp_path / "base")
+    monkeypatch.setattr(twin.TwinBenchmark, "embodiment", toys.HAND)
+    sizes = []
+
+    def make(num_slots, config, *, num_workers):
+        sizes.append(config.image_size)
+        script = toys.pattern("1010", "0110", "1001", "0000")
+        return contextlib.closing(toys.ScriptedEnv(num_slots, script, toys.HAND))
+
+    monkeypatch.setattr(twin, "TwinVectorEnv", make)
+
+    def configure(**changes):
+        preset = paper(tmp_path / "base")
+        given = {
+            "out": tmp_path / "run",
+            "num_steps": 2,
+            "num_groups": 2,
+            "num_slots": 8,
+            "checkpoint_every": 1,
+            "seed": 1,
+        }
+        given |= {"group": dataclasses.replace(preset.group, group_size=4)}
+        learner = dataclasses.replace(preset.learner, num_minibatches=2, micro_batch=3, lora=changes.pop("lora", LORA))
+        return dataclasses.replace(preset, learner=learner, **(given | changes))
+
+    configure.sizes = sizes
+    return configure
+
+
+@pytest.mark.parametrize("lora", [LoraConfig(), LORA], ids=["all", "adapters"])
+def test_the_published_preset_trains_a_published_folder_and_resumes(exact, toys, published, tmp_path, lora):
+    before = toys.tree_of(tmp_path / "base")
+    last = train_grpo.main(published(lora=lora, out=tmp_path / "unbroken"))
+    first = train_grpo.main(published(lora=lora, num_steps=1))
+    again = train_grpo.main(published(lora=lora))
+    assert (first.name, again.name) == ("step_000001", "step_000002")
+    assert toys.tree_of(again) == toys.tree_of(last)
+    assert toys.tree_of(tmp_path / "base") == before
+    assert published.sizes == [128] * 3  # whole camera images: the policy scales them itself
+    lines = toys.without_times(read_metrics(tmp_path / "run"))
+    assert lines == toys.without_times(read_metrics(tmp_path / "unbroken"))
+    assert all(line["sampler_learner_gap"] < 1e-4 for line in lines)
+    assert checkpoint.is_adapted(last) == bool(lora.rank)
+    trained = VlaPolicy.load(last, robot=toys.HAND)
+    assert trained.config == VlaPolicy.load(tmp_path / "base").config
+
+
+@pytest.mark.parametrize("damage", ["cut", "code", "statistics"])
+def test_a_damaged_folder_leaves_nothing_behind(exact, published, tmp_path, damage):
+    base = tmp_path / "base"
+    if damage == "cut":
+        path = next(base.glob("model-*.safetensors"))
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif damage == "code":
+        (base / "modeling_prismatic.py").write_text("print('hello')")
+    else:
+        (base / "dataset_statistics.json").write_text('{"other": {}}')
+    with pytest.raises(VlaError, match=r"cut short|carries code|un-normalise keys there are: other"):
+        train_grpo.main(published())
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_little_memory_leaves_nothing_behind(exact, published, tmp_path, monkeypatch):
+    available = iter([10**12, 10**6])  # enough for the weights, not for training them
+    monkeypatch.setattr(memory, "available", lambda device: next(available))
+    with pytest.raises(VlaError, match=r"give|train adapters"):
+        train_grpo.main(published(lora=LoraConfig()))
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {".lock"}
+
+
+def test_how_fast_and_how_large_passes_are_may_change_between_starts(exact, published, tmp_path):
+    train_grpo.main(published(num_steps=1))
+    config = published()
+    learner = dataclasses.replace(config.learner, micro_batch=1, recompute=True)
+    assert train_grpo.main(dataclasses.replace(config, learner=learner, compile="off")).name == "step_000002"

@@ -1,5 +1,6 @@
 """Two processes that share a run learn what one would, whether their weights are cut up or the same in both."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,14 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from vla_policy import checkpoint
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
-from vla_rl_trainer import ranks, sharding
+from vla_rl_trainer import ranks, sharding, train_grpo
+from vla_rl_trainer.benchmarks import twin
 from vla_rl_trainer.learner import LearnerConfig, make_optimizer, update
 from vla_rl_trainer.optimizer import parameters
+from vla_rl_trainer.rollout import GroupConfig
+from vla_rl_trainer.run_files import read_metrics
 from vla_rl_trainer.surplus import pack, unpack
 from vla_rl_trainer.trainable import LoraConfig
 from vla_rl_trainer.training_state import load_state, save_state
@@ -66,12 +71,43 @@ def learn_and_resume(folder, out):
         (out / f"{kind}-{here.own}.json").write_text(json.dumps(results))
 
 
+def run_grpo(toys, folder, kind, num_steps, **changes):
+    """Some steps of GRPO in a scripted simulation, in every process another."""
+    robot = toys.ROBOT if kind == "ours" else toys.HAND
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(twin.TwinBenchmark, "embodiment", robot)
+        patch.setattr("vla_rl_trainer.run_folder.make_trackers", lambda folder, config: [])
+
+        def make(num_slots, config, *, num_workers):
+            script = toys.pattern("1010", "0110", "1001", "0000", "1111")
+            return contextlib.closing(toys.ScriptedEnv(num_slots, script, robot))
+
+        patch.setattr(twin, "TwinVectorEnv", make)
+        given = {"checkpoint": folder / kind, "num_slots": 12, "num_groups": 3, "num_steps": num_steps, "seed": 1}
+        given |= {"group": GroupConfig(group_size=4, max_groups=9), "learner": KINDS[kind], "checkpoint_every": 1}
+        return train_grpo.main(train_grpo.TrainGrpoConfig(**(given | changes)))
+
+
+def run_grpo_twice(toys, folder, out):
+    """Three steps in one go, and in two; at once and after a restart."""
+    for kind in ("ours", "adapters"):
+        run_grpo(toys, folder, kind, 3, out=out / kind / "unbroken")
+        run_grpo(toys, folder, kind, 1, out=out / kind / "resumed")
+        run_grpo(toys, folder, kind, 3, out=out / kind / "resumed")
+
+
 WORKER = """
 import importlib.util, pathlib, sys
-spec = importlib.util.spec_from_file_location("here", sys.argv[1])
-here = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(here)
-here.learn_and_resume(*map(pathlib.Path, sys.argv[2:]))
+modules = []
+for name, path in (("toys", sys.argv[1]), ("here", sys.argv[2])):
+    spec = importlib.util.spec_from_file_location(name, path)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    modules.append(sys.modules[name])
+toys, here = modules
+folder, out = map(pathlib.Path, sys.argv[3:])
+here.learn_and_resume(folder, out)
+here.run_grpo_twice(toys, folder, out / "grpo")
 """
 
 
@@ -103,7 +139,8 @@ def runs(toys, tmp_path_factory):
         for name in ("one", "two"):
             (folder / name).mkdir()
         learn_and_resume(folder, folder / "one")
-    child = run_two(folder / "worker.py", Path(__file__), folder, folder / "two")
+    here = Path(__file__)
+    child = run_two(folder / "worker.py", here.with_name("conftest.py"), here, folder, folder / "two")
     assert child.returncode == 0, child.stderr[-5000:]
     return folder
 
@@ -167,3 +204,34 @@ def test_what_two_processes_saved_is_not_resumed_by_one(runs, kind):
     optimizer = make_optimizer(policy, KINDS[kind])
     with pytest.raises(VlaError, match=r"saved by another number of processes .* this run has 1; resume with as many"):
         load_state(runs / "two" / kind / "1", optimizer)
+
+
+@pytest.mark.parametrize("kind", ["ours", "adapters"])
+def test_a_shared_run_of_grpo_is_written_once_and_resumes_bit_for_bit(runs, toys, kind):
+    unbroken, resumed = (runs / "two" / "grpo" / kind / name for name in ("unbroken", "resumed"))
+    lines = toys.without_times(read_metrics(unbroken))
+    assert [line["step"] for line in lines] == [0, 1, 2]
+    assert {line["group/kept"] for line in lines} == {3}
+    assert lines == toys.without_times(read_metrics(resumed))
+    last = unbroken / "checkpoints" / "step_000003"
+    assert toys.tree_of(last) == toys.tree_of(resumed / "checkpoints" / "step_000003")
+    for stem in ("optimizer", "surplus"):
+        assert len(list(last.glob(f"{stem}-0000?-of-00002.safetensors"))) == 2
+    assert VlaPolicy.load(last).embodiment == (toys.ROBOT if kind == "ours" else toys.HAND)
+
+
+def test_processes_see_worlds_of_their_own(runs):
+    stored = runs / "two" / "grpo" / "ours" / "unbroken" / "checkpoints" / "step_000001"
+    numbers = []
+    for path in sorted(stored.glob("optimizer-*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            numbers.append(json.loads(file.metadata()["numbers"]))
+    assert [number["next_seed"] % 2 for number in numbers] == [0, 1]
+    assert all(number["next_seed"] > 1_000_000 for number in numbers)
+
+
+def test_fewer_groups_than_processes_are_refused(toys, tmp_path, monkeypatch):
+    monkeypatch.setattr(ranks, "join", lambda: ranks.Ranks(0, 4))
+    with pytest.raises(VlaError, match="3 groups cannot be shared by 4 processes"):
+        run_grpo(toys, tmp_path, "ours", 1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

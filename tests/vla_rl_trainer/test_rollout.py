@@ -355,3 +355,28 @@ def test_groups_of_the_twin_do_not_depend_on_the_number_of_workers(toys):
     assert len(collected[0]) == 2
     assert sum(trajectory.num_steps for group in collected[0] for trajectory in group.trajectories) > 100
     require_equal(*collected)
+
+
+def test_images_that_come_as_tensors_reach_the_policy_as_a_tensor(toys):
+    env, seen = toys.ScriptedEnv(3, toys.pattern("10")), []
+
+    def as_tensors(observations):
+        return dataclasses.replace(observations, images_BCHW3=torch.from_numpy(observations.images_BCHW3))
+
+    class OnADevice:
+        num_slots = env.num_slots
+
+        def reset(self, slots, episodes):
+            return as_tensors(env.reset(slots, episodes))
+
+        def step_chunk(self, slots, actions):
+            observations, outcome = env.step_chunk(slots, actions)
+            return as_tensors(observations), outcome
+
+    def decide(observations, trajectories):
+        seen.append(observations.images_BCHW3)
+        return hold(observations, trajectories)
+
+    run_episodes(OnADevice(), decide, [Episode("bell", seed) for seed in range(4)])
+    assert all(isinstance(images, torch.Tensor) and images.dtype == torch.uint8 for images in seen)
+    assert len(seen[0]) == 3

@@ -215,7 +215,7 @@ def test_statistics_in_the_absolute_frame_are_of_the_actions_themselves(toys, ta
 
 def test_frames_of_other_cameras_are_refused(toys, table):
     swapped = dataclasses.replace(table, cameras=("wrist", "head"))
-    with pytest.raises(VlaError, match=r"the frames show cameras .*wrist.*, the policy reads .*head"):
+    with pytest.raises(VlaError, match=r"the frames show cameras .*wrist.*, the robot has .*head"):
         SftTrainer(toys.make_policy(), swapped, QUICK, seed=0)
 
 

@@ -10,9 +10,12 @@ from piper_twin.mjwarp.device import WarpConfig
 from piper_twin.robot import DUAL_PIPER
 from piper_twin.tasks import find_task
 from piper_twin.worlds import TwinConfig
+from vla_policy import presets
 from vla_policy.errors import VlaError
 from vla_rl_trainer.envs.warp_env import WarpTwinVectorEnv
+from vla_rl_trainer.evaluate import EvaluateConfig
 from vla_rl_trainer.rollout import run_episodes
+from vla_rl_trainer.train_grpo import TrainGrpoConfig
 
 
 def test_a_rollout_runs_in_it_and_tensors_are_what_arrays_are(monkeypatch):
@@ -41,3 +44,27 @@ def test_a_rollout_runs_in_it_and_tensors_are_what_arrays_are(monkeypatch):
 def test_no_worlds_are_refused():
     with pytest.raises(VlaError, match="at least one world"):
         WarpTwinVectorEnv(0, TwinConfig())
+
+
+ON_CPU = WarpConfig(device="cpu")
+
+
+def test_the_backend_of_the_twin_is_chosen_by_configuration(tmp_path):
+    config = TrainGrpoConfig(checkpoint=tmp_path, backend="warp", warp=ON_CPU)
+    policy = presets.tiny(DUAL_PIPER)
+    with config.benchmark.open(policy, 2, None) as env:
+        assert isinstance(env, WarpTwinVectorEnv)
+        assert env.worlds.device.type == "cpu"
+        assert env.image_size == policy.image_size
+    assert config.benchmark.conditions() == {"randomization": "off", "backend": "warp"}
+    assert EvaluateConfig(checkpoint=tmp_path).benchmark.conditions() == {"randomization": "off"}
+    studio = config.benchmark.film_studio(policy)
+    assert studio._worlds.num_slots == 1
+    studio.close()
+
+
+def test_backends_that_are_none_are_refused_with_a_choice(tmp_path):
+    with pytest.raises(VlaError, match="backend 'gpu' does not exist; choose one of auto, mujoco, warp"):
+        EvaluateConfig(checkpoint=tmp_path, backend="gpu")
+    with pytest.raises(VlaError, match="backend 'warp' is the twin's; leave it out with LIBERO's tasks"):
+        TrainGrpoConfig(checkpoint=tmp_path, tasks=("libero_object/0",), backend="warp")

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from piper_twin.episode import Episode
+from piper_twin.mjwarp.device import WARP_MAY_DIFFER, Backend, WarpConfig
 from vla_policy.checkpoint import weights_sha256
 from vla_policy.config import Decoding
 from vla_policy.policy import VlaPolicy
@@ -38,7 +39,7 @@ from vla_rl_trainer.run_folder import Run
 
 MAX_SLOTS = 64
 """Worlds side by side."""
-MAY_DIFFER = ("out", "num_videos", "min_success", "num_workers", "libero.cache")
+MAY_DIFFER = ("out", "num_videos", "min_success", "num_workers", "libero.cache", *WARP_MAY_DIFFER)
 """Fields that change no outcome."""
 
 
@@ -58,6 +59,10 @@ class EvaluateConfig:
     """The worlds are the seeds from here on, of the evaluation split, which no training ever sees."""
     randomization: str = "off"
     """Of the twin: off, standard or wide."""
+    backend: Backend = "mujoco"
+    """Of the twin: mujoco steps it on the CPU, warp on a GPU, auto on a GPU where there is one."""
+    warp: WarpConfig = dataclasses.field(default_factory=WarpConfig)
+    """Of the backend warp."""
     libero: LiberoOptions = dataclasses.field(default_factory=LiberoOptions)
     """Of LIBERO."""
     decoding: Decoding | None = None
@@ -87,7 +92,13 @@ class EvaluateConfig:
     @property
     def benchmark(self) -> Benchmark:
         """Where the tasks come from."""
-        return find_benchmark(self.tasks, randomization=self.randomization, libero=self.libero)
+        return find_benchmark(
+            self.tasks,
+            randomization=self.randomization,
+            libero=self.libero,
+            backend=self.backend,
+            warp=self.warp,
+        )
 
     @property
     def worlds(self) -> EvaluationConfig:

@@ -11,7 +11,9 @@ import torch
 
 from piper_twin.episode import Episode
 from vla_policy.errors import VlaError
+from vla_policy.fast_answers import accelerate
 from vla_policy.policy import VlaPolicy
+from vla_rl_trainer import ranks
 from vla_rl_trainer.allocation import TaskAllocator
 from vla_rl_trainer.envs.vector_env import VectorEnv
 from vla_rl_trainer.learner import make_optimizer, update
@@ -36,9 +38,10 @@ class GrpoTrainer:
         self.policy = policy
         self.step = 0
         self.optimizer = make_optimizer(policy, config.learner)
+        accelerate(policy, config.compile)
         self.allocator = TaskAllocator(config.benchmark.tasks, uniform=config.uniform_tasks)
         self.collector = GroupCollector(env, config.group, self.allocator, config.split)
-        self.collector.next_seed = config.seed * 1_000_000
+        self.collector.next_seed = config.seed * 1_000_000 + ranks.here().own
         self._env = env
 
     def preflight(self) -> None:
@@ -58,26 +61,30 @@ class GrpoTrainer:
             return ()
 
         decide = sampling(self.policy, self.config.temperature, self._generator(0))
-        run_episodes(self._env, decide, episodes, on_finished)
-        if not any(solved):
+        here = ranks.here()
+        run_episodes(self._env, decide, episodes[here.own :: here.count], on_finished)
+        if not any(ranks.gather(any(solved))):
             raise VlaError(
-                f"{self.config.checkpoint} solved 0 of {len(solved)} episodes of {', '.join(self.config.tasks)}; "
+                f"{self.config.checkpoint} solved 0 of {len(episodes)} episodes of {', '.join(self.config.tasks)}; "
                 "RL needs a policy that succeeds now and then (10 % is a good start): "
                 "record more demonstrations or fine-tune longer"
             )
 
     def train_step(self) -> dict[str, float]:
-        """Collect groups, learn from them; returns metrics."""
-        config, rng = self.config, np.random.default_rng([self.config.seed, self.step])
+        """Collect groups, learn from them; returns metrics. Each process collects its share, and learns from all."""
+        config, here = self.config, ranks.here()
+        rng, common = self._random()
         started = time.perf_counter()
         decide = sampling(self.policy, config.temperature, self._generator(self.step + 1))
-        groups, statistics = self.collector.collect(decide, config.num_groups, rng, self.step)
+        share = config.num_groups // here.count + (here.own < config.num_groups % here.count)
+        groups, own = self.collector.collect(decide, share, rng, self.step)
+        statistics, num_kept = ranks.sum_fields(own), sum(ranks.gather(len(groups)))
         collected = time.perf_counter()
-        learned = update(self.policy, self.optimizer, groups, config.temperature, config.learner, rng, self.step)
+        learned = update(self.policy, self.optimizer, groups, config.temperature, config.learner, common, self.step)
         finished = time.perf_counter()
         self.step += 1
         return (
-            _rollout_metrics(statistics, len(groups))
+            _rollout_metrics(statistics, num_kept)
             | learned
             | {f"task/{task}/share": share for task, share in self.allocator.probabilities().items()}
             | {
@@ -88,20 +95,31 @@ class GrpoTrainer:
             }
         )
 
+    def _random(self) -> tuple[np.random.Generator, np.random.Generator]:
+        """What draws tasks, in every process others; and what mixes trajectories, in all the same."""
+        seeds, here = [self.config.seed, self.step], ranks.here()
+        if here.count == 1:
+            both = np.random.default_rng(seeds)
+            return both, both
+        return np.random.default_rng([*seeds, 1 + here.own]), np.random.default_rng([*seeds, 0])
+
     def _generator(self, step: int) -> torch.Generator:
         device = self.policy.device if self.policy.device.type == "cuda" else "cpu"
-        return torch.Generator(device).manual_seed(self.config.seed * 100_003 + step)
+        seed = self.config.seed * 100_003 + step + ranks.here().own * 1_000_000_007
+        return torch.Generator(device).manual_seed(seed)
 
     def save(self, folder: Path) -> None:
         """Write all that `resume` needs."""
-        self.policy.save(folder)
+        if ranks.here().is_first:
+            self.policy.save(folder)
+        ranks.wait()
         numbers = {
             "step": self.step,
             "next_seed": self.collector.next_seed,
             "allocator": self.allocator.state(),
         }
         save_state(folder, self.optimizer, numbers)
-        save_groups(folder / "surplus.safetensors", self.collector.surplus)
+        save_groups(ranks.here().file(folder / "surplus.safetensors"), self.collector.surplus)
 
     def resume(self, folder: Path) -> None:
         """Go on from what `save` wrote."""
@@ -109,7 +127,7 @@ class GrpoTrainer:
         numbers: dict[str, Any] = load_state(folder, self.optimizer)
         self.step, self.collector.next_seed = int(numbers["step"]), int(numbers["next_seed"])
         self.allocator.restore(numbers["allocator"])
-        self.collector.surplus = load_groups(folder / "surplus.safetensors")
+        self.collector.surplus = load_groups(ranks.here().file(folder / "surplus.safetensors"))
 
 
 def _rollout_metrics(statistics: CollectStatistics, num_kept: int) -> dict[str, float]:

@@ -35,15 +35,15 @@ def advised(policy: VlaPolicy, setting: str, value: int, learns: bool = True) ->
     try:
         yield
     except torch.OutOfMemoryError as error:
-        fitting = _fitting(policy, value, free, learns)
+        fitting, again = _fitting(policy, value, free, learns), f"{setting.partition('.')[0]}.recompute"
         if value == 1:
             remedy = "a single observation does not fit: use a larger GPU, or close what else runs on this one"
             if learns and not policy.network.recomputes:
-                remedy = "give --learner.recompute, which keeps a tenth"
+                remedy = f"give {again}, which keeps a tenth"
         else:
             remedy = f"lower it to {setting} {fitting}"
             if learns and not policy.network.recomputes:
-                remedy += ", or give --learner.recompute, which keeps a tenth at a third more work"
+                remedy += f", or give {again}, which keeps a tenth at a third more work"
         raise VlaError(
             f"{policy.device} ran out of memory at {setting} {value} with {free / 1e9:.1f} GB free before; {remedy}"
         ) from error

@@ -17,11 +17,12 @@ import torch
 from piper_twin.episode import Episode
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
-from vla_rl_trainer import cpu_threads
+from vla_rl_trainer import cpu_threads, ranks
 from vla_rl_trainer.allocation import TaskAllocator
 from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.envs.vector_env import Observations, VectorEnv
 from vla_rl_trainer.grpo import is_informative
+from vla_rl_trainer.out_of_memory import advised
 from vla_rl_trainer.trajectory import Group, Trajectory
 
 Decide = Callable[[Observations, Sequence[Trajectory]], np.ndarray]
@@ -44,12 +45,12 @@ def run_episodes(
     """
     waiting = deque(episodes)
     running: dict[int, Trajectory] = {}
-    seen: dict[int, tuple[np.ndarray, np.ndarray, str]] = {}
+    seen: dict[int, tuple[np.ndarray | torch.Tensor, np.ndarray, str]] = {}
     while waiting or running:
         _fill(env, waiting, running, seen)
         slots = sorted(running)
         observations = Observations(
-            np.stack([seen[slot][0] for slot in slots]),
+            _stacked([seen[slot][0] for slot in slots]),
             np.stack([seen[slot][1] for slot in slots]),
             tuple(seen[slot][2] for slot in slots),
         )
@@ -79,6 +80,12 @@ def _fill(env: VectorEnv, waiting: deque[Episode], running: dict[int, Trajectory
         seen[slot] = (observations.images_BCHW3[row], observations.state_BS[row], observations.instructions[row])
 
 
+def _stacked(images: Sequence[np.ndarray | torch.Tensor]) -> np.ndarray | torch.Tensor:
+    """Of several worlds, where they are."""
+    tensors = [image for image in images if isinstance(image, torch.Tensor)]
+    return torch.stack(tensors) if tensors else np.stack(images)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
 def greedy(policy: VlaPolicy) -> Decide:
     """Decide as the policy's own decoding says."""
     cpu_threads.answer_in_parts(policy)
@@ -96,8 +103,11 @@ def sampling(policy: VlaPolicy, temperature: float, generator: torch.Generator) 
     cpu_threads.answer_in_parts(policy)
 
     def decide(observations: Observations, trajectories: Sequence[Trajectory]) -> np.ndarray:
-        inputs = policy.inputs_from_arrays(observations.images_BCHW3, observations.state_BS, observations.instructions)
-        sampled = policy.sample(inputs, observations.state_BS, temperature, generator)
+        with advised(policy, "--num-slots", len(trajectories), learns=False):
+            inputs = policy.inputs_from_arrays(
+                observations.images_BCHW3, observations.state_BS, observations.instructions
+            )
+            sampled = policy.sample(inputs, observations.state_BS, temperature, generator)
         kept = inputs.to("cpu")
         indices, log_probs = sampled.indices_BKA.cpu(), sampled.log_probs_BKA.cpu()
         for row, trajectory in enumerate(trajectories):
@@ -212,7 +222,7 @@ class GroupCollector:
             expected = len(kept) + sum(self._chance(group) for group in running.values())
             while expected < num_groups and room > 0 and statistics.num_groups < self._config.max_groups:
                 episode = Episode(self._allocator.draw(rng), self.next_seed, self._split)
-                self.next_seed += 1
+                self.next_seed += ranks.here().count
                 statistics.num_groups += 1
                 running[episode] = Group(episode, policy_version=policy_version)
                 room -= self._config.first_part

@@ -18,10 +18,15 @@ from vla_policy.errors import VlaError
 from vla_policy.inputs import PolicyInputs
 from vla_policy.normalization import DatasetStatistics, Statistics
 from vla_policy.policy import VlaPolicy
+from vla_rl_trainer import ranks, sharding
 from vla_rl_trainer.config_checks import require_above, require_at_least
 from vla_rl_trainer.dataset import FrameTable
+from vla_rl_trainer.optimizer import clip_gradient
+from vla_rl_trainer.out_of_memory import advised
 from vla_rl_trainer.progress import Progress
 from vla_rl_trainer.run_folder import Run
+from vla_rl_trainer.shared_run import SharedRun
+from vla_rl_trainer.trainable import LoraConfig, choose
 from vla_rl_trainer.training_state import load_state, save_state
 
 
@@ -44,12 +49,19 @@ class SftConfig:
     """Images are moved by up to this many pixels [px of the policy's image]."""
     state_noise: float = 0.02
     """Standard deviation added to the normalised joint state, so that pixels count more than poses."""
+    micro_batch: int | None = None
+    """Samples a forward and backward pass; bounds memory. By default the whole batch at once."""
+    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
+    recompute: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
         require_at_least(self, 1, "num_steps", "batch_size")
         require_at_least(self, 0.0, "weight_decay", "brightness", "contrast", "colour", "shift", "state_noise")
         require_above(self, 0.0, "learning_rate", "max_grad_norm")
+        if self.micro_batch is not None:
+            require_at_least(self, 1, "micro_batch")
 
 
 def statistics_of(table: FrameTable, embodiment: Embodiment, config: VlaConfig) -> DatasetStatistics:
@@ -82,12 +94,15 @@ class SftTrainer:
         """Train `policy` in place on `table`.
 
         Raises:
-            VlaError: the table is empty, or shows other cameras than the policy reads.
+            VlaError: the table is empty, shows other cameras than the robot has, or the batch cannot be shared.
         """
+        policy.require_tokens()
         if not len(table):
             raise VlaError("there are no frames to train on; collect demonstrations first")
-        if table.cameras != policy.config.camera_names:
-            raise VlaError(f"the frames show cameras {table.cameras}, the policy reads {policy.config.camera_names}")
+        if table.cameras != policy.embodiment.camera_names:
+            raise VlaError(f"the frames show cameras {table.cameras}, the robot has {policy.embodiment.camera_names}")
+        if config.batch_size % ranks.here().count:
+            raise VlaError(f"a batch of {config.batch_size} cannot be shared evenly by {ranks.here().count} processes")
         self.policy = policy
         self.step = 0
         self._table = table
@@ -96,42 +111,66 @@ class SftTrainer:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._gathered: Future[tuple[PolicyInputs, torch.Tensor]] | None = None
         self._gathered_step = -1
-        self.optimizer = torch.optim.AdamW(
-            policy.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
-        )
+        settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "betas": (0.9, 0.99)}
+        self.optimizer = choose(policy, config.lora, config.recompute, **settings)
 
     def train_step(self) -> dict[str, float]:
-        """One batch; returns its metrics. The next batch is gathered meanwhile."""
+        """One batch; returns its metrics. The next batch is gathered meanwhile.
+
+        Raises:
+            VlaError: the GPU's memory does not suffice; says which setting to lower, and to what.
+        """
         config, policy = self.config, self.policy
         gathered = self._gathered if self._gathered_step == self.step else None
         inputs, labels = gathered.result() if gathered else self._gather(self.step)
         if self.step + 1 < config.num_steps:
             self._gathered_step, self._gathered = self.step + 1, self._thread.submit(self._gather, self.step + 1)
-        inputs = augment(inputs, config, torch.Generator().manual_seed(_mix(self._seed, self.step)))
+        inputs = augment(inputs, config, torch.Generator().manual_seed(self._mix()))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.step, config)
         policy.network.train()
-        logits = policy.network(inputs)
-        loss = functional.cross_entropy(logits.flatten(0, 2), labels.flatten())
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(policy.network.parameters(), config.max_grad_norm)
+        loss = self._accumulate(inputs, labels)
+        sharding.add_up_gradients(policy, self.optimizer)
+        norm = clip_gradient(self.optimizer, config.max_grad_norm)
         self.optimizer.step()
         policy.network.eval()
         self.step += 1
-        return {"sft/loss": float(loss.detach()), "sft/grad_norm": float(norm)}
+        return {"sft/loss": ranks.add_up_numbers({"loss": loss})["loss"], "sft/grad_norm": norm}
+
+    def _accumulate(self, inputs: PolicyInputs, labels: torch.Tensor) -> torch.Tensor:
+        """Add up the gradients of the passes; returns this process's part of the mean loss over the batch."""
+        config, policy = self.config, self.policy
+        size = config.micro_batch or len(inputs)
+        losses = []
+        with advised(policy, "--sft.micro-batch", size):
+            for first in range(0, len(inputs), size):
+                part = slice(first, first + size)
+                logits = policy.network(inputs[part])
+                mean = functional.cross_entropy(logits.flatten(0, 2), labels[part].flatten())
+                loss = mean * (len(logits) / config.batch_size)
+                (loss * sharding.gradient_factor(policy)).backward()
+                losses.append(loss.detach())
+        return torch.stack(losses).sum()
 
     def _gather(self, step: int) -> tuple[PolicyInputs, torch.Tensor]:
-        table, policy = self._table, self.policy
-        indices = np.random.default_rng([self._seed, step]).integers(len(table), size=self.config.batch_size)
+        table, policy, here = self._table, self.policy, ranks.here()
+        batch = np.random.default_rng([self._seed, step]).integers(len(table), size=self.config.batch_size)
+        indices = batch[here.own :: here.count]
         states = table.state_NS[indices]
         inputs = policy.inputs_from_arrays(table.images_NCHW3[indices], states, table.instructions_of(indices))
         actions = table.chunks(indices, policy.config.chunk_length)
         return inputs, torch.from_numpy(policy.encode_actions(actions, states)).to(policy.device)
 
+    def _mix(self) -> int:
+        return int(np.random.default_rng([self._seed, self.step, 1]).integers(2**62)) + ranks.here().own
+
     def save(self, folder: Path) -> None:
         """Write policy, optimiser and step into a checkpoint folder."""
-        self.policy.save(folder)
+        sharding.refresh(self.policy)
+        if ranks.here().is_first:
+            self.policy.save(folder)
+        ranks.wait()
         save_state(folder, self.optimizer, {"step": self.step})
 
     def resume(self, folder: Path) -> None:
@@ -140,7 +179,7 @@ class SftTrainer:
         self.step = int(load_state(folder, self.optimizer)["step"])
 
 
-def train_in_run(run: Run, trainer: SftTrainer, checkpoint_every: int) -> Path:
+def train_in_run(run: Run | SharedRun, trainer: SftTrainer, checkpoint_every: int) -> Path:
     """Run all remaining steps inside a run folder; returns the last checkpoint.
 
     The newest checkpoint found there is resumed from, so that an interrupted run gives the same curve as an unbroken
@@ -165,10 +204,6 @@ def train_in_run(run: Run, trainer: SftTrainer, checkpoint_every: int) -> Path:
                 with run.saving_checkpoint(trainer.step) as folder:
                     trainer.save(folder)
     return run.checkpoint_path(total)
-
-
-def _mix(seed: int, step: int) -> int:
-    return int(np.random.default_rng([seed, step, 1]).integers(2**62))
 
 
 def augment(inputs: PolicyInputs, config: SftConfig, generator: torch.Generator) -> PolicyInputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -62,9 +62,9 @@ class SharedRun:
         return None if found is None else Path(found)
 
 
-def open_run(path: Path, settings: Mapping[str, Any], may_differ: Collection[str] = ()) -> Run | SharedRun:
+def open_run(path: Path, settings: Mapping[str, Any], *more: Any) -> Run | SharedRun:
     """Resume the run at `path`, or start it; arguments and errors as in `Run.open_or_create`."""
     here = ranks.here()
     if here.count == 1:
-        return Run.open_or_create(path, settings, may_differ)
-    return SharedRun(Run.open_or_create(path, settings, may_differ) if here.is_first else None, Path(path))
+        return Run.open_or_create(path, settings, *more)
+    return SharedRun(Run.open_or_create(path, settings, *more) if here.is_first else None, Path(path))

@@ -17,22 +17,29 @@ from pathlib import Path
 from typing import Any
 
 from piper_twin.episode import Episode
+from piper_twin.mjwarp.device import WARP_MAY_DIFFER, Backend, WarpConfig
 from vla_policy.checkpoint import weights_sha256
 from vla_policy.errors import VlaError
+from vla_policy.fast_answers import Compile
 from vla_policy.policy import VlaPolicy
+from vla_rl_trainer import ranks
 from vla_rl_trainer.benchmarks.benchmark import Benchmark
 from vla_rl_trainer.benchmarks.choose import find_benchmark
 from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.command import run_presets
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
-from vla_rl_trainer.devices import pick_device
+from vla_rl_trainer.devices import pick_device, share_cores
 from vla_rl_trainer.grpo_trainer import GrpoTrainer
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.progress import Progress
 from vla_rl_trainer.rollout import GroupConfig
 from vla_rl_trainer.run_folder import Run
+from vla_rl_trainer.shared_run import SharedRun, open_run
 
-MAY_DIFFER = ("out", "checkpoint", "num_workers", "num_steps", "libero.cache")
+MAY_DIFFER = (
+    *("out", "checkpoint", "num_workers", "num_steps", "libero.cache", *WARP_MAY_DIFFER),
+    *("compile", "learner.micro_batch", "learner.recompute"),
+)
 """Fields that change nothing about the steps taken so far."""
 
 
@@ -50,6 +57,10 @@ class TrainGrpoConfig:
     """Random streams of the worlds; not "evaluation"."""
     randomization: str = "off"
     """Of the twin: off, standard or wide."""
+    backend: Backend = "mujoco"
+    """Of the twin: mujoco steps it on the CPU, warp on a GPU, auto on a GPU where there is one."""
+    warp: WarpConfig = dataclasses.field(default_factory=WarpConfig)
+    """Of the backend warp."""
     libero: LiberoOptions = dataclasses.field(default_factory=LiberoOptions)
     """Of LIBERO."""
     num_steps: int = 20
@@ -64,9 +75,11 @@ class TrainGrpoConfig:
     target_success: float | None = None
     """Stop once this share of the sampled episodes succeeded in two steps running."""
     num_slots: int = 64
-    """Worlds side by side."""
+    """Worlds side by side, in every process of the run."""
     num_workers: int | None = None
     """Simulation processes; one a core by default."""
+    compile: Compile = "auto"
+    """How the network is asked in rollouts: auto is CUDA graphs on a GPU, fused compiles it first."""
     checkpoint_every: int = 5
     seed: int = 0
 
@@ -88,7 +101,13 @@ class TrainGrpoConfig:
     @property
     def benchmark(self) -> Benchmark:
         """Where the tasks come from."""
-        return find_benchmark(self.tasks, randomization=self.randomization, libero=self.libero)
+        return find_benchmark(
+            self.tasks,
+            randomization=self.randomization,
+            libero=self.libero,
+            backend=self.backend,
+            warp=self.warp,
+        )
 
 
 def ours(checkpoint: Path) -> TrainGrpoConfig:
@@ -110,15 +129,17 @@ def paper(checkpoint: Path) -> TrainGrpoConfig:
 
 def main(config: TrainGrpoConfig) -> Path:
     """Train; returns the folder of the trained policy."""
-    benchmark = config.benchmark
+    benchmark, here = config.benchmark, ranks.join()
+    if config.num_groups < here.count:
+        raise VlaError(f"{config.num_groups} groups cannot be shared by {here.count} processes; raise --num-groups")
     policy = VlaPolicy.load(config.checkpoint, pick_device(), robot=benchmark.embodiment)
     policy.require_tokens()
     benchmark.require_policy(policy.config)
     settings = dataclasses.asdict(config) | {"checkpoint_sha256": weights_sha256(config.checkpoint)}
     settings = {name: value for name, value in settings.items() if name not in benchmark.ignores}
     with (
-        Run.open_or_create(config.out, settings, MAY_DIFFER, _usual(config)) as run,
-        benchmark.open(policy.config, config.num_slots, config.num_workers) as env,
+        open_run(config.out, settings, MAY_DIFFER, _usual(config)) as run,
+        benchmark.open(policy.config, config.num_slots, share_cores(config.num_workers)) as env,
     ):
         trainer = GrpoTrainer(config, policy, env)
         latest = run.latest_checkpoint()
@@ -134,7 +155,7 @@ def _usual(config: TrainGrpoConfig) -> dict[str, Any]:
     return dataclasses.asdict(TrainGrpoConfig(checkpoint=config.checkpoint))
 
 
-def _train(run: Run, trainer: GrpoTrainer) -> Path:
+def _train(run: Run | SharedRun, trainer: GrpoTrainer) -> Path:
     config = trainer.config
     with Progress("GRPO steps", config.num_steps, trainer.step) as progress:
         while trainer.step < config.num_steps and not _is_solved(run, config):
@@ -164,7 +185,7 @@ def _why_nothing_was_learnt(metrics: dict[str, float]) -> str:
     )
 
 
-def _is_solved(run: Run, config: TrainGrpoConfig) -> bool:
+def _is_solved(run: Run | SharedRun, config: TrainGrpoConfig) -> bool:
     """Whether the last two steps reached the target, or the last one did so without leaving anything to learn from.
 
     A step made of surplus groups alone says nothing.

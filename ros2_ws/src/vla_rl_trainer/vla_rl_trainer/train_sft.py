@@ -16,14 +16,18 @@ from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_policy.presets import PRESETS
 from vla_policy.prompt import train_tokenizer
+from vla_rl_trainer import ranks
 from vla_rl_trainer.benchmarks.benchmark import Benchmark
 from vla_rl_trainer.benchmarks.choose import benchmark_of
 from vla_rl_trainer.command import find, run_command
 from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.dataset import Dataset, FrameTable
 from vla_rl_trainer.devices import pick_device
-from vla_rl_trainer.run_folder import Run
 from vla_rl_trainer.sft import SftConfig, SftTrainer, statistics_of, train_in_run
+from vla_rl_trainer.shared_run import open_run
+
+MAY_DIFFER = ("out", "checkpoint", "sft.micro_batch", "sft.recompute")
+"""Fields that change nothing about the steps taken so far."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,7 @@ def _fresh(config: TrainSftConfig, benchmark: Benchmark, preset: str) -> tuple[V
 
 def main(config: TrainSftConfig) -> Path:
     """Train; returns the folder of the trained policy."""
+    ranks.join()
     benchmark = benchmark_of(Dataset(config.dataset[0]).embodiment if config.dataset else None)
     settings = dataclasses.asdict(config)
     if config.preset is not None:
@@ -79,11 +84,12 @@ def main(config: TrainSftConfig) -> Path:
         checkpoint = config.checkpoint or benchmark.base()
         policy = VlaPolicy.load(checkpoint, pick_device(), robot=benchmark.embodiment)
         benchmark.require_policy(policy.config)
+        policy.require_tokens()
         table = _read(config, benchmark, None if policy.config.scales_images else policy.config.image_size)
         # The path does not say which policy it was: another base may ship one day.
         settings |= {"checkpoint_sha256": weights_sha256(checkpoint)}
     usual = dataclasses.asdict(TrainSftConfig(dataset=config.dataset))
-    with Run.open_or_create(config.out, settings, ("out", "checkpoint"), usual) as run:
+    with open_run(config.out, settings, MAY_DIFFER, usual) as run:
         return train_in_run(run, SftTrainer(policy, table, config.sft, config.seed), config.checkpoint_every)
 
 

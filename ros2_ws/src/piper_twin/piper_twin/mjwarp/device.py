@@ -37,15 +37,29 @@ class WarpConfig:
             raise VlaError("contacts_per_world and constraints_per_world count from 1; give at least 1 of each")
 
 
+WARP_MAY_DIFFER = tuple(f"warp.{field.name}" for field in dataclasses.fields(WarpConfig))
+"""Fields of a command with a `warp: WarpConfig` that change nothing about its results."""
+
+
+def require_backend(wanted: str) -> Backend:
+    """Refuse a backend that there is not.
+
+    Raises:
+        VlaError: says which there are.
+    """
+    for backend in get_args(Backend):
+        if backend == wanted:
+            return backend
+    raise VlaError(f"backend {wanted!r} does not exist; choose one of {', '.join(get_args(Backend))}")
+
+
 def choose_backend(wanted: str) -> Literal["mujoco", "warp"]:
     """What steps the twin's worlds: auto takes mujoco_warp where CUDA is there, else MuJoCo on the CPU, and says so.
 
     Raises:
         VlaError: there is no such backend, or warp was asked for and is not installed.
     """
-    if wanted not in get_args(Backend):
-        raise VlaError(f"backend {wanted!r} does not exist; choose one of {', '.join(get_args(Backend))}")
-    if wanted == "mujoco":
+    if require_backend(wanted) == "mujoco":
         return "mujoco"
     if wanted == "warp":
         require_warp()

@@ -25,7 +25,8 @@ from vla_policy.tokenizer import NUM_BINS
 NO_TOKENS = (
     "this checkpoint was trained with L1 regression: its language-model head never learned action tokens, so that "
     "rollouts by tokens succeed in no episode and RL has nothing to start from. It can be evaluated and deployed; for "
-    "RL take a checkpoint trained on tokens, such as Haozhan72's Openvla-oft-SFT ones, or fine-tune on tokens first"
+    "RL take a checkpoint trained on tokens, such as Haozhan72's Openvla-oft-SFT ones, or fine-tune a copy of this one "
+    "on tokens, without its action_head--*_checkpoint.pt"
 )
 _INITIAL_STD = 0.02
 _PROJECTOR_FACTOR = 4

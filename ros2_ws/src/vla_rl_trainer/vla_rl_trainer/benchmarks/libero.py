@@ -43,7 +43,7 @@ class LiberoBenchmark:
     """Tasks of LIBERO's suites."""
 
     embodiment: Embodiment = LIBERO_PANDA
-    ignores: tuple[str, ...] = ("randomization",)
+    ignores: tuple[str, ...] = ("randomization", "backend", "warp")
 
     def __init__(self, tasks: Sequence[str] = (), options: LiberoOptions | None = None) -> None:
         """Choose suites ("libero_object") or tasks ("libero_object/3").

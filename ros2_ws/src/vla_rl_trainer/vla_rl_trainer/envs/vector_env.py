@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +12,17 @@ import numpy.typing as npt
 from piper_twin.episode import Episode
 from piper_twin.worlds import ChunkOutcome
 from vla_policy.embodiment import Embodiment
-from vla_policy.types import Image
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Observations:
     """What the policy sees in several worlds, as arrays (B = worlds, C = cameras, S = joints)."""
 
-    images_BCHW3: Image
-    """uint8 RGB; stale for worlds that are done."""
+    images_BCHW3: Any
+    """uint8 RGB, an array; a tensor where the worlds live on a GPU, so that pixels stay there.
+
+    Stale for worlds that are done.
+    """
     state_BS: npt.NDArray[np.float32]
     """Measured joints [rad], grippers [m]."""
     instructions: tuple[str, ...]

@@ -66,10 +66,10 @@ class WarpTwinVectorEnv:
 
     def _observe(self, slots: Sequence[int]) -> Observations:
         states = self.worlds.states(slots).cpu().numpy()
+        images = np.zeros((len(slots), len(DUAL_PIPER.cameras), 0, 0, 3), dtype=np.uint8)
         if self._has_images:
-            images = self.worlds.look(slots).cpu().numpy()
-        else:
-            images = np.zeros((len(slots), len(DUAL_PIPER.cameras), 0, 0, 3), dtype=np.uint8)
+            drawn = self.worlds.look(slots)
+            images = drawn.numpy() if drawn.device.type == "cpu" else drawn
         return Observations(images, states, tuple(self.worlds.instruction(slot) for slot in slots))
 
     def close(self) -> None:

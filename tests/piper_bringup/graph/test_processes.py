@@ -67,6 +67,13 @@ def test_an_essential_process_that_fails_ends_the_graph_with_its_code():
     assert others[0].poll() is not None
 
 
+@pytest.mark.parametrize(("number", "code"), [("SIGALRM", 0), ("SIGKILL", 9)])
+def test_a_node_that_is_kept_from_leaving_did_its_work(number, code):
+    ends = f"import os, signal; os.kill(os.getpid(), signal.{number})"
+    with running([script(ends, "evaluator")], io.StringIO()) as all_:
+        assert all_.wait() == code
+
+
 def test_a_process_that_is_not_essential_may_end(monkeypatch):
     with running([script("pass", is_essential=False), script("import time; time.sleep(0.5)")], io.StringIO()) as all_:
         started = time.monotonic()

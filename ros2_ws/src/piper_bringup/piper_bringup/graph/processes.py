@@ -18,6 +18,8 @@ from piper_bringup.graph.node_spec import NodeSpec
 
 PATIENCE = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0))
 """What a process is told to end with, and how long it is given [s]; a robot_node needs a moment to tell it holds."""
+_HELD_BACK = -signal.SIGALRM
+"""How a node ends that Fast DDS keeps from leaving (`vla_policy.ros.leaving`): its work is done by then."""
 _POLL = 0.1
 
 
@@ -69,7 +71,7 @@ class Processes:
             codes = [process.poll() for process in self._running]
             ended = [(spec, code) for spec, code in zip(self._specs, codes, strict=True) if code is not None]
             if len(ended) == len(codes) or any(spec.is_essential for spec, _ in ended):
-                return max((abs(code) for _, code in ended), default=0)
+                return max((abs(code) for _, code in ended if code != _HELD_BACK), default=0)
             time.sleep(_POLL)
 
     def send(self, name: str, number: signal.Signals) -> None:

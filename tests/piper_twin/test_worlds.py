@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from piper_twin import camera_renderer
 from piper_twin.compiled_task import compiled_task
 from piper_twin.episode import Episode
 from piper_twin.expert import commands
@@ -290,3 +291,33 @@ except VlaError as error:
     assert error.startswith("off-screen OpenGL does not start (")
     assert "apt-get install libosmesa6" in error
     assert "MUJOCO_GL" in error
+
+
+def test_images_do_not_depend_on_what_is_drawn_beside_them():
+    episodes = [Episode(task, seed) for seed in range(7) for task in ("click_bell", "stack_bowls")]
+    slots = range(len(episodes))
+    shape = (len(episodes), len(DUAL_PIPER.cameras), 128, 128, 3)
+    together, alone = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    worlds = WorldBatch(len(episodes), TwinConfig(randomization="wide"))
+    worlds.reset(slots, episodes)
+    worlds.images(slots, together)
+    worlds.close()
+    for slot, episode in enumerate(episodes):
+        one = WorldBatch(1, TwinConfig(randomization="wide"))
+        one.reset([0], [episode])
+        one.images([0], alone[slot : slot + 1])
+        one.close()
+    assert len(np.unique(together[0])) > 50
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_more_images_than_a_sheet_holds_are_drawn_all_the_same(monkeypatch):
+    monkeypatch.setattr(camera_renderer, "MAX_HEIGHT", 7 * 128)  # two worlds of three cameras
+    worlds = WorldBatch(5, TwinConfig())
+    worlds.reset(range(5), [Episode("click_bell", seed) for seed in range(5)])
+    images = np.zeros((5, len(DUAL_PIPER.cameras), 128, 128, 3), np.uint8)
+    worlds.images([4, 0, 2, 1, 3], images)
+    worlds.images([0], one := np.zeros_like(images[:1]))
+    worlds.close()
+    np.testing.assert_array_equal(images[1], one[0])
+    assert len({image.tobytes() for image in images}) == 5

@@ -19,14 +19,20 @@ def micro(embodiment):
     )  # fmt: skip
 
 
-def test_a_row_tells_speed_memory_and_the_time_of_each_phase(tmp_path, monkeypatch):
+def test_speed_memory_and_the_time_of_each_phase_are_told_and_a_step_of_grpo_on_both_backends(tmp_path, monkeypatch):
     pytest.importorskip("mujoco_warp", reason='install it with pip install -c constraints.txt -e ".[warp]"')
     from piper_twin.mjwarp.device import WarpConfig
 
     monkeypatch.setattr(bench, "PRESETS", {"micro": micro})
     monkeypatch.setattr(find_task("click_bell"), "horizon", 2)  # so that worlds are restarted while it is measured
     config = WarpBenchConfig(
-        out=tmp_path, worlds=(2,), preset="micro", seconds=0.01, members=2, warp=WarpConfig(device="cpu")
+        out=tmp_path,
+        worlds=(2,),
+        preset="micro",
+        seconds=0.01,
+        members=2,
+        grpo_episodes=4,
+        warp=WarpConfig(device="cpu"),
     )
     summary = bench_warp.main(config)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
@@ -36,6 +42,11 @@ def test_a_row_tells_speed_memory_and_the_time_of_each_phase(tmp_path, monkeypat
     assert set(row["phases_ms"]) == {"guard", "physics", "predicates", "images", "starts", "policy", "round"}
     assert all(value > 0 for value in row["phases_ms"].values())
     assert row["phases_ms"]["physics"] <= row["phases_ms"]["round"]
+    assert list(summary["grpo_step"]) == ["warp", "mujoco"]
+    for step in summary["grpo_step"].values():
+        assert step["groups"] == 2
+        assert step["env_steps"] == 2 * step["episodes"] >= 8
+        assert sum(step["phases_s"].values()) == pytest.approx(step["seconds"])
 
 
 def test_nothing_is_measured_without_cuda_unless_asked_for(monkeypatch):

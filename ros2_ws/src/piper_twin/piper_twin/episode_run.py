@@ -142,8 +142,8 @@ class Painter:
         mujoco.mj_setState(world.model, canvas, moment.state, STATE)
         mujoco.mj_kinematics(world.model, canvas)
         mujoco.mj_camlight(world.model, canvas)
-        frame = np.empty((len(cameras), height, width, 3), dtype=np.uint8)
-        self._renderers[name].render(world.model, canvas, cameras, frame)
+        self._renderers[name].draw(world.model, canvas, cameras)
+        frame = self._renderers[name].take()
         if world.variation.image_noise > 0.0:
             frame = add_noise(frame, world.variation.image_noise, world.image_rng)
         return dict(zip(DUAL_PIPER.camera_names, frame, strict=True))

@@ -118,10 +118,10 @@ def _draw(world: World, width: int, height: int) -> Image:
     mujoco.mj_setState(model, data, world.state, STATE)
     mujoco.mj_forward(model, data)
     renderer = CameraRenderer(model, camera.width, camera.height)
-    fine = np.empty((1, camera.height, camera.width, 3), dtype=np.uint8)
-    renderer.render(model, data, (camera,), fine)
+    renderer.draw(model, data, (camera,))
+    fine = renderer.take()[0]
     renderer.close()
-    blocks = fine[0].reshape(height, _OVERSAMPLING, width, _OVERSAMPLING, 3)
+    blocks = fine.reshape(height, _OVERSAMPLING, width, _OVERSAMPLING, 3)
     return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
 
 

@@ -145,7 +145,6 @@ class WorldBatch:
         self._guard = Guard(DUAL_PIPER)
         self._rollout = mujoco.rollout.Rollout()
         self.image_size = config.image_size
-        self._frame = np.empty((len(DUAL_PIPER.cameras), _CAMERA_SIZE, _CAMERA_SIZE, 3), dtype=np.uint8)
         # A world that breaks down is reported as dropped; MuJoCo would also write a log into the current folder.
         mujoco.set_mju_user_warning(_ignore)
 
@@ -258,23 +257,36 @@ class WorldBatch:
     def images(self, slots: Sequence[int], out: Sequence[Image] | Image) -> None:
         """Camera images of each slot into its entry of `out` (cameras, image_size, image_size, 3)."""
         make_current()
-        for slot, image in zip(slots, out, strict=True):
-            world = self.world(slot)
-            self._draw(world)
-            frame, deviation = self._frame, world.variation.image_noise
-            if deviation > 0.0:
-                frame = add_noise(frame, deviation, world.image_rng)
-            image[:] = average_down(frame, self.image_size)
+        for task in dict.fromkeys(self.world(slot).episode.task for slot in slots):
+            rows = [row for row, slot in enumerate(slots) if self.world(slot).episode.task == task]
+            renderer = self._renderer(task)
+            at_once = renderer.capacity // len(DUAL_PIPER.cameras)
+            for first in range(0, len(rows), at_once):
+                part = rows[first : first + at_once]
+                for row in part:
+                    self._draw(self.world(slots[row]), renderer)
+                frames = renderer.take().reshape(len(part), len(DUAL_PIPER.cameras), _CAMERA_SIZE, _CAMERA_SIZE, 3)
+                for row, frame in zip(part, frames, strict=True):
+                    out[row][:] = self._seen(self.world(slots[row]), frame)
 
-    def _draw(self, world: World) -> None:
-        name = world.compiled.task.name
-        if name not in self._renderers:
-            self._renderers[name] = CameraRenderer(world.compiled.model, _CAMERA_SIZE, _CAMERA_SIZE)
+    def _renderer(self, task: str) -> CameraRenderer:
+        if task not in self._renderers:
+            self._renderers[task] = CameraRenderer(compiled_task(task).model, _CAMERA_SIZE, _CAMERA_SIZE)
+        return self._renderers[task]
+
+    def _draw(self, world: World, renderer: CameraRenderer) -> None:
         data = world.compiled.data
         mujoco.mj_setState(world.model, data, world.state, STATE)
         mujoco.mj_kinematics(world.model, data)
         mujoco.mj_camlight(world.model, data)
-        self._renderers[name].render(world.model, data, DUAL_PIPER.cameras, self._frame)
+        renderer.draw(world.model, data, DUAL_PIPER.cameras)
+
+    def _seen(self, world: World, frame: Image) -> Image:
+        """What the policy gets of what was drawn."""
+        deviation = world.variation.image_noise
+        if deviation > 0.0:
+            frame = add_noise(frame, deviation, world.image_rng)
+        return average_down(frame, self.image_size)
 
     def close(self) -> None:
         """Free what was uploaded to OpenGL."""

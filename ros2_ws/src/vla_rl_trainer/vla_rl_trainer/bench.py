@@ -26,6 +26,7 @@ from piper_twin.robot import DUAL_PIPER
 from piper_twin.tasks import TASKS
 from piper_twin.worlds import TwinConfig
 from vla_policy.errors import VlaError
+from vla_policy.fast_answers import accelerate
 from vla_policy.normalization import DatasetStatistics, Statistics
 from vla_policy.policy import VlaPolicy
 from vla_policy.presets import PRESETS
@@ -140,15 +141,17 @@ def bytes_per_world(config: BenchConfig) -> list[float]:
 
 
 def fresh_policy(preset: str) -> VlaPolicy:
-    """An untrained policy that makes small motions."""
+    """An untrained policy that makes small motions, asked as in training."""
     rng = np.random.default_rng(0)
     rows = (rng.uniform(-size, size, (16, DUAL_PIPER.num_joints)) for size in (0.05, 1.0))
     action, proprio = (Statistics.of(row) for row in rows)
     described = DatasetStatistics(action=action, proprio=proprio, num_transitions=16, num_trajectories=1)
     texts = [text for task in TASKS.values() for text in task.instructions]
-    return VlaPolicy.create(
+    policy = VlaPolicy.create(
         PRESETS[preset](DUAL_PIPER), DUAL_PIPER, described, train_tokenizer(texts), device=pick_device()
     )
+    accelerate(policy, "auto")
+    return policy
 
 
 def _generator(policy: VlaPolicy) -> torch.Generator:

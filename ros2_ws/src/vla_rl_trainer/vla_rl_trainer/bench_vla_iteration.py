@@ -1,4 +1,4 @@
-"""One whole step of GRPO on the twin, with its images and a network of the published design, and where the time goes.
+"""One whole step of GRPO on the twin, with its images and a network of whatever design, and where the time goes.
 
 Everything is what `train_grpo` does, but for who succeeds: a network with random weights solves nothing, so that no
 group would reach the learner. Success is drawn instead, half of every group, after the full length of the episode:
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from piper_twin.episode import Episode
+from piper_twin.mjwarp.device import Backend, WarpConfig
 from piper_twin.worlds import ChunkOutcome
 from vla_policy.fast_answers import Compile, accelerate
 from vla_policy.policy import VlaPolicy
@@ -82,6 +83,12 @@ class IterationConfig:
     """Simulation processes; one a core by default."""
     max_chunks: int = 1000
     """Chunks of an episode at most; the task's horizon is shorter by default."""
+    backend: Backend = "mujoco"
+    """Of the twin."""
+    warp: WarpConfig = dataclasses.field(default_factory=WarpConfig)
+    """Of the backend warp."""
+    num_warm_up_groups: int = 2
+    """Of the step before, in every process."""
 
 
 def iteration(policy: VlaPolicy, config: IterationConfig, learner: LearnerConfig, way: Compile) -> dict[str, Any]:
@@ -94,6 +101,8 @@ def iteration(policy: VlaPolicy, config: IterationConfig, learner: LearnerConfig
         learner=learner,
         uniform_tasks=True,
         num_slots=config.num_slots,
+        backend=config.backend,
+        warp=config.warp,
     )
     with training.benchmark.open(policy.config, config.num_slots, config.num_workers) as worlds:
         env = TimedEnv(worlds, config.max_chunks)
@@ -101,7 +110,7 @@ def iteration(policy: VlaPolicy, config: IterationConfig, learner: LearnerConfig
         accelerate(policy, way)
         for _ in range(_KNOWN):
             trainer.allocator.update(config.task, (1.0, 0.0), kept=True)
-        trainer.config = dataclasses.replace(training, num_groups=2 * ranks.here().count)
+        trainer.config = dataclasses.replace(training, num_groups=config.num_warm_up_groups * ranks.here().count)
         trainer.train_step()
         trainer.config, env.seconds = training, 0.0
         started = time.perf_counter()
@@ -109,6 +118,7 @@ def iteration(policy: VlaPolicy, config: IterationConfig, learner: LearnerConfig
         whole = time.perf_counter() - started
     rollout, learned = metrics["time/rollout_s"], metrics["time/update_s"]
     return {
+        "seconds": whole,
         "env_steps_per_s": metrics["rollout/control_steps"] / whole,
         "phases_s": {
             "simulation": env.seconds,

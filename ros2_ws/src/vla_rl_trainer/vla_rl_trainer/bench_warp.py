@@ -5,7 +5,8 @@
 
 Worlds, pictures and network share one device; pictures are never copied to the host. Episodes start at different ages
 and are restarted when they end, which is part of the time. Time by phase is measured apart, with the device waited for
-between phases, so phases add up to more than a round takes.
+between phases, so phases add up to more than a round takes. One whole step of GRPO is measured beside it, and the same
+with the worlds on the CPU.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ import numpy as np
 import torch
 
 from piper_twin.episode import Episode
-from piper_twin.mjwarp.device import WarpConfig, find_device, is_installed
+from piper_twin.mjwarp.device import Backend, WarpConfig, find_device, is_installed
 from piper_twin.tasks import find_task
 from piper_twin.worlds import TwinConfig
 from vla_policy.errors import VlaError
+from vla_policy.fast_answers import Compile, accelerate
 from vla_policy.policy import VlaPolicy
 from vla_policy.provenance import provenance
 from vla_rl_trainer.bench import fresh_policy
+from vla_rl_trainer.bench_vla_iteration import IterationConfig, iteration
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_above, require_at_least
 from vla_rl_trainer.disk import write_atomically
 from vla_rl_trainer.envs.warp_env import WarpTwinVectorEnv
+from vla_rl_trainer.learner import LearnerConfig
 
 TEMPERATURE = 1.6
 NUM_WARM_UP = 2
@@ -54,12 +58,21 @@ class WarpBenchConfig:
     """Of each measurement."""
     members: int = 8
     """Episodes of one seed, as in GRPO: they begin alike."""
+    compile: Compile = "graphs"
+    """How the network is asked."""
+    grpo_episodes: int = 1024
+    """Of a step of GRPO, all side by side; 0: none is measured."""
+    grpo_backends: tuple[Backend, ...] = ("warp", "mujoco")
+    """On which it is."""
+    micro_batch: int = 512
+    """Chunks a pass of its learner."""
     warp: WarpConfig = dataclasses.field(default_factory=WarpConfig)
 
     def __post_init__(self) -> None:
         """Refuse what measures nothing."""
         require_above(self, 0.0, "seconds")
-        require_at_least(self, 1, "members")
+        require_at_least(self, 1, "members", "micro_batch")
+        require_at_least(self, 0, "grpo_episodes")
         find_task(self.task)
         if not self.worlds or min(self.worlds) < 1:
             raise VlaError("worlds count from 1; give at least one number of them")
@@ -104,6 +117,7 @@ def measure(config: WarpBenchConfig, num_worlds: int) -> dict[str, Any]:
     """One row: control steps a second, memory, and the time of each phase."""
     device = find_device(config.warp.device)
     policy = fresh_policy(config.preset)
+    accelerate(policy, config.compile)
     free = _free_memory(device)
     twin = TwinConfig(randomization=config.randomization, image_size=policy.config.image_size)
     with WarpTwinVectorEnv(num_worlds, twin, config.warp) as env:
@@ -145,6 +159,22 @@ def figures(config: WarpBenchConfig) -> dict[str, Any]:
     return rows[-1] | {"rows": rows}
 
 
+def grpo_step(config: WarpBenchConfig, backend: Backend) -> dict[str, Any]:
+    """One step of GRPO over fresh worlds, rewards drawn; the step before it, as large, is not counted."""
+    count = max(1, config.grpo_episodes // config.members)
+    worlds = IterationConfig(
+        task=config.task,
+        num_groups=count,
+        group_size=config.members,
+        num_slots=count * config.members,
+        backend=backend,
+        warp=config.warp,
+        num_warm_up_groups=count,
+    )
+    learner = LearnerConfig(micro_batch=config.micro_batch)
+    return iteration(fresh_policy(config.preset), worlds, learner, config.compile)
+
+
 def default_worlds() -> tuple[int, ...]:
     """What is measured where nothing is said: nothing without CUDA or mujoco_warp."""
     return (1024, 2048, 4096) if torch.cuda.is_available() and is_installed() else ()
@@ -153,9 +183,11 @@ def default_worlds() -> tuple[int, ...]:
 def main(config: WarpBenchConfig) -> dict[str, Any]:
     """Measure every number of worlds; returns the summary."""
     summary: dict[str, Any] = {"warp": figures(config)}
+    if config.grpo_episodes:
+        summary["grpo_step"] = {backend: grpo_step(config, backend) for backend in config.grpo_backends}
     summary |= {name: value for name, value in provenance(0).items() if name != "seed"}
     write_atomically(config.out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    print(json.dumps(summary["warp"]["rows"], indent=2))
+    print(json.dumps({"rows": summary["warp"]["rows"], "grpo_step": summary.get("grpo_step")}, indent=2))
     return summary
 
 

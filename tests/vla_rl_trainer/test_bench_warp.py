@@ -45,7 +45,8 @@ def test_speed_memory_and_the_time_of_each_phase_are_told_and_a_step_of_grpo_on_
     assert list(summary["grpo_step"]) == ["warp", "mujoco"]
     for step in summary["grpo_step"].values():
         assert step["groups"] == 2
-        assert step["env_steps"] == 2 * step["episodes"] >= 8
+        assert step["episodes"] >= 4
+        assert step["env_steps"] >= 2 * step["episodes"]
         assert sum(step["phases_s"].values()) == pytest.approx(step["seconds"])
 
 

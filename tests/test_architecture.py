@@ -52,6 +52,7 @@ ROS = {
 }
 
 DISTRIBUTIONS = {
+    "OpenGL": "pyopengl",
     "PIL": "pillow",
     "can": "python-can",
     "cv2": "opencv-python-headless",

@@ -5,8 +5,8 @@ longer than they do (30 ms of 7 on an H200). A CUDA graph asks once. It holds fo
 the next of a few sizes with copies of their last row, and every length of prompt has graphs of its own.
 
 `graphs` records what the network does anyway. `fused` has `torch.compile` merge norms, activations and additions into
-fewer kernels first; layers are compiled one by one, and being alike share the result. Recorded answers are compared
-with the network's own before they are trusted.
+fewer kernels first, for the learner too: a network of ours as a whole, one of billions of weights layer by layer,
+which being alike share the result. Recorded answers are compared with the network's own before they are trusted.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ MAX_GRAPHS = 32
 """Shapes that are kept; further ones are computed without a graph."""
 _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _NUM_WARM_UPS = 3
+_COMPILED_WHOLE = 10**9
+"""Weights up to which a network is compiled as a whole."""
 _TOLERANCE = 0.25
 """Of log-probabilities: other kernels round otherwise, and a wrong graph is wrong by far more."""
 
@@ -104,13 +106,16 @@ def accelerate(policy: VlaPolicy, wanted: Compile) -> None:
         policy.answer = FastAnswers(policy.whole, GraphPool(policy.device).record)
 
 
-def fuse(network: nn.Module, backend: str = "inductor") -> None:
-    """Compile every transformer layer of a network; the first call of each kind takes up to a minute."""
+def fuse(network: ActionSequence, backend: str = "inductor") -> None:
+    """Compile a network; the first call of each kind takes up to a minute."""
     import torch._dynamo as dynamo
 
     # All kinds of layers run the same few lines of transformers, which count as one function: four kinds, each for
     # every size of batch, with gradients and without.
     dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, 8 * len(_SIZES))
+    if sum(weight.numel() for weight in network.parameters()) < _COMPILED_WHOLE:
+        cast("Any", network).compute = torch.compile(network.compute, backend=backend)
+        return
     for layers in [module for module in network.modules() if isinstance(module, nn.ModuleList)]:
         for layer in layers:
             layer.compile(dynamic=False, backend=backend)

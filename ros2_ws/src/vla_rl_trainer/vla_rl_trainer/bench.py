@@ -147,9 +147,8 @@ def fresh_policy(preset: str) -> VlaPolicy:
     action, proprio = (Statistics.of(row) for row in rows)
     described = DatasetStatistics(action=action, proprio=proprio, num_transitions=16, num_trajectories=1)
     texts = [text for task in TASKS.values() for text in task.instructions]
-    policy = VlaPolicy.create(
-        PRESETS[preset](DUAL_PIPER), DUAL_PIPER, described, train_tokenizer(texts), device=pick_device()
-    )
+    config, tokenizer = PRESETS[preset](DUAL_PIPER), train_tokenizer(texts)
+    policy = VlaPolicy.create(config, DUAL_PIPER, described, tokenizer, device=pick_device())
     accelerate(policy, "auto")
     return policy
 
@@ -160,8 +159,7 @@ def _generator(policy: VlaPolicy) -> torch.Generator:
 
 def random_observations(policy: VlaPolicy, batch: int) -> Observations:
     """Noise of the size that the policy sees in a rollout."""
-    rng = np.random.default_rng(0)
-    size, texts = policy.config.image_size, TASKS[TASK].instructions
+    rng, size, texts = np.random.default_rng(0), policy.config.image_size, TASKS[TASK].instructions
     return Observations(
         rng.integers(0, 256, (batch, policy.config.num_cameras, size, size, 3), dtype=np.uint8),
         rng.uniform(-0.5, 0.5, (batch, policy.config.state_dim)).astype(np.float32),

@@ -67,6 +67,8 @@ def gather(groups: Sequence[Group], policy_version: int = 0) -> ChunkBatch:
             owner += [count] * len(trajectory.steps)
             fresh += [group.policy_version == policy_version] * len(trajectory.steps)
             count += 1
+    if len({chunk.images_BCHW3.device for chunk in inputs}) > 1:  # what was read from a file is on the CPU
+        inputs = [chunk.to("cpu") for chunk in inputs]
     return ChunkBatch(
         inputs,
         torch.stack(indices),

@@ -108,8 +108,9 @@ def sampling(policy: VlaPolicy, temperature: float, generator: torch.Generator) 
                 observations.images_BCHW3, observations.state_BS, observations.instructions
             )
             sampled = policy.sample(inputs, observations.state_BS, temperature, generator)
-        kept = inputs.to("cpu")
-        indices, log_probs = sampled.indices_BKA.cpu(), sampled.log_probs_BKA.cpu()
+        # Pixels that were drawn on a GPU stay there until they are learned from.
+        kept = inputs if isinstance(observations.images_BCHW3, torch.Tensor) else inputs.to("cpu")
+        indices, log_probs = sampled.indices_BKA.to("cpu", torch.uint8), sampled.log_probs_BKA.cpu()
         for row, trajectory in enumerate(trajectories):
             trajectory.record(kept[row : row + 1], indices[row], log_probs[row])
         return sampled.actions_BKA

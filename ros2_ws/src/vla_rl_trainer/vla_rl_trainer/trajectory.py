@@ -17,7 +17,7 @@ class Trajectory:
 
     episode: Episode
     inputs: list[PolicyInputs] = dataclasses.field(default_factory=list)
-    """What the policy saw at each chunk, batches of one on the CPU; empty unless recorded."""
+    """What the policy saw at each chunk, batches of one, pixels where the environment draws; empty unless recorded."""
     indices: list[Tensor] = dataclasses.field(default_factory=list)
     """Action bins drawn at each chunk, uint8 (K, A)."""
     log_probs: list[Tensor] = dataclasses.field(default_factory=list)
@@ -38,22 +38,22 @@ class Trajectory:
         return sum(self.steps)
 
     def record(self, inputs: PolicyInputs, indices: Tensor, log_probs: Tensor) -> None:
-        """Keep what the learner needs of one chunk.
+        """Keep what the learner needs of one chunk, where it is.
 
-        Copies, without the prompt's padding: a slice would keep the whole batch it was cut from alive, and with it
-        the pixels of every group that is dropped.
+        Pixels are copied: a slice would keep the whole batch it was cut from alive, and with it the pixels of every
+        group that is dropped. Of the rest, which is small, slices are kept, without the prompt's padding.
         """
         length = int(inputs.prompt_mask_BL.sum())
         self.inputs.append(
             PolicyInputs(
-                images_BCHW3=inputs.images_BCHW3.to("cpu", copy=True),
-                prompt_BL=inputs.prompt_BL[:, :length].to("cpu", copy=True),
-                prompt_mask_BL=inputs.prompt_mask_BL[:, :length].to("cpu", copy=True),
-                state_BS=inputs.state_BS.to("cpu", copy=True),
+                images_BCHW3=inputs.images_BCHW3.clone(),
+                prompt_BL=inputs.prompt_BL[:, :length],
+                prompt_mask_BL=inputs.prompt_mask_BL[:, :length],
+                state_BS=inputs.state_BS,
             )
         )
-        self.indices.append(indices.to("cpu", torch.uint8, copy=True))
-        self.log_probs.append(log_probs.to("cpu", torch.float32, copy=True))
+        self.indices.append(indices)
+        self.log_probs.append(log_probs)
 
     def forget(self) -> None:
         """Free what was recorded; nobody will learn from it."""

@@ -19,7 +19,7 @@ from vla_policy.openvla.config import OpenVlaConfig
 from vla_policy.openvla.l1_head import L1Head
 from vla_policy.openvla.preprocessing import prepare
 from vla_policy.openvla.vision import FusedVision
-from vla_policy.sequence import RMS_NORM_EPSILON, ActionSequence, make_llama
+from vla_policy.sequence import ActionSequence, make_llama
 from vla_policy.tokenizer import NUM_BINS
 
 NO_TOKENS = (
@@ -48,7 +48,6 @@ class OpenVlaNetwork(ActionSequence):
         if config.use_proprio:
             self.proprio_projector = _Layers(config.state_dim, hidden, hidden)
         self.llama = make_llama(config, config.num_kv_heads, std=_INITIAL_STD)
-        _fuse_norms(self.llama, hidden)
         self.head = nn.Linear(hidden, NUM_BINS, bias=False)
         if config.action_head == "l1":
             self.l1_head = L1Head(hidden, config.action_dim)
@@ -120,14 +119,6 @@ class OpenVlaNetwork(ActionSequence):
     def placeholders(self) -> Tensor:
         """Zeros, tokens_TD."""
         return self.llama.embed_tokens.weight.new_zeros(self.config.num_action_tokens, self.config.hidden_size)
-
-
-def _fuse_norms(llama: nn.Module, hidden_size: int) -> None:
-    """Replace the norms by torch's own, one kernel for what `transformers` writes out in seven, twice in float32."""
-    for module in list(llama.modules()):
-        for name, child in list(module.named_children()):
-            if name.endswith("norm"):
-                setattr(module, name, nn.RMSNorm(hidden_size, eps=RMS_NORM_EPSILON, dtype=child.weight.dtype))
 
 
 class _Layers(nn.Module):

@@ -19,7 +19,7 @@ def test_presets_survive_json(robot, name):
 def test_presets_have_the_documented_tokens(robot):
     tiny, small = PRESETS["tiny"](robot), PRESETS["small"](robot)
     assert (tiny.image_size, tiny.num_image_tokens) == (64, 16)
-    assert (small.image_size, small.num_image_tokens) == (128, 64)
+    assert (small.image_size, small.num_image_tokens) == (128, 32)
     assert tiny.num_action_tokens == 8 * robot.num_joints
 
 

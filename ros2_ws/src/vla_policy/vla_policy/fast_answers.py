@@ -114,6 +114,9 @@ def fuse(network: ActionSequence, backend: str = "inductor") -> None:
     # every size of batch, with gradients and without.
     dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, 8 * len(_SIZES))
     if sum(weight.numel() for weight in network.parameters()) < _COMPILED_WHOLE:
+        import torch._inductor.config as inductor
+
+        inductor.triton.coalesce_tiling_analysis = False  # torch 2.11 fails in it where batches may have any size
         cast("Any", network).compute = torch.compile(network.compute, backend=backend)
         return
     for layers in [module for module in network.modules() if isinstance(module, nn.ModuleList)]:

@@ -29,13 +29,13 @@ def tiny(embodiment: Embodiment) -> VlaConfig:
 
 
 def small(embodiment: Embodiment) -> VlaConfig:
-    """About 28 M parameters, 128 px, 64 tokens a camera: trains on one GPU in minutes."""
+    """About 28 M parameters, 128 px, 32 tokens a camera: trains on one GPU in minutes."""
     return VlaConfig(
         camera_names=embodiment.camera_names,
         image_size=128,
         vision_channels=(64, 128),
         num_vision_residuals=3,
-        num_image_tokens=64,
+        num_image_tokens=32,
         hidden_size=512,
         num_layers=8,
         num_heads=8,

@@ -58,8 +58,8 @@ class WarpBenchConfig:
     """Of each measurement."""
     members: int = 8
     """Episodes of one seed, as in GRPO: they begin alike."""
-    compile: Compile = "graphs"
-    """How the network is asked."""
+    compile: Compile = "fused"
+    """How the network is asked, and learns."""
     grpo_episodes: int = 1024
     """Of a step of GRPO, all side by side; 0: none is measured."""
     grpo_backends: tuple[Backend, ...] = ("warp", "mujoco")

@@ -23,6 +23,7 @@ from piper_twin.episode import Episode
 from piper_twin.mjwarp.device import WARP_MAY_DIFFER, Backend, WarpConfig
 from vla_policy.checkpoint import weights_sha256
 from vla_policy.config import Decoding
+from vla_policy.fast_answers import accelerate
 from vla_policy.policy import VlaPolicy
 from vla_policy.provenance import provenance
 from vla_rl_trainer.benchmarks.benchmark import Benchmark
@@ -221,6 +222,7 @@ def main(config: EvaluateConfig) -> int:
     benchmark = config.benchmark
     policy = VlaPolicy.load(config.checkpoint, pick_device(), benchmark.embodiment, config.decoding, config.temperature)
     benchmark.require_policy(policy.config)
+    accelerate(policy, "auto")
     settings = dataclasses.asdict(config) | {"num_episodes": config.worlds.num_episodes}
     settings = {name: value for name, value in settings.items() if name not in benchmark.ignores}
     usual = dataclasses.asdict(EvaluateConfig(checkpoint=config.checkpoint))

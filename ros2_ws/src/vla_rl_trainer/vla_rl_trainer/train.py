@@ -13,7 +13,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
+from piper_twin.mjwarp.device import Backend, WarpConfig
 from vla_policy.errors import VlaError
+from vla_policy.fast_answers import Compile
 from vla_policy.policy import VlaPolicy
 from vla_policy.presets import PRESETS
 from vla_rl_trainer import evaluate, train_grpo, train_sft
@@ -56,6 +58,12 @@ class TrainConfig:
     """Worlds side by side."""
     checkpoint_every: int = 5
     """Steps of GRPO between checkpoints."""
+    backend: Backend = "mujoco"
+    """Of the twin: mujoco steps it on the CPU, warp on a GPU, auto on a GPU where there is one."""
+    warp: WarpConfig = dataclasses.field(default_factory=WarpConfig)
+    """Of the backend warp."""
+    compile: Compile = "auto"
+    """How the network is asked in GRPO: auto is CUDA graphs on a GPU, fused compiles it first."""
     libero: LiberoOptions = dataclasses.field(default_factory=LiberoOptions)
     """Of LIBERO."""
     perturbations: tuple[Perturbation, ...] = ()
@@ -94,7 +102,7 @@ class TrainConfig:
     @property
     def benchmark(self) -> Benchmark:
         """Where the tasks come from."""
-        return find_benchmark(self.tasks, libero=self.libero)
+        return find_benchmark(self.tasks, libero=self.libero, backend=self.backend, warp=self.warp)
 
     @property
     def size(self) -> str | None:
@@ -179,6 +187,9 @@ def _grpo(config: TrainConfig, start: Path) -> train_grpo.TrainGrpoConfig:
         out=config.out / "grpo",
         tasks=config.tasks,
         libero=config.libero,
+        backend=config.backend,
+        warp=config.warp,
+        compile=config.compile,
         num_slots=config.num_slots,
         checkpoint_every=config.checkpoint_every,
         num_workers=config.num_workers,
@@ -200,6 +211,8 @@ def _evaluations(config: TrainConfig, checkpoint: Path, when: str) -> dict[str, 
             checkpoint=checkpoint,
             tasks=config.tasks,
             libero=dataclasses.replace(config.libero, perturbation=level),
+            backend=config.backend,
+            warp=config.warp,
             num_videos=0,
             out=config.out / "evaluate" / name,
             num_workers=config.num_workers,

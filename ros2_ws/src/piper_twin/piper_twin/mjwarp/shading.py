@@ -19,6 +19,8 @@ from mujoco_warp._src.render_util import compute_ray
 # pyright: reportAssignmentType=false
 # ruff: noqa: UP018, RUF046  Warp takes `0` for a constant, and `int(0)` for a variable
 
+wp.set_module_options({"fast_math": True})  # a colour has 256 levels
+
 PLAIN_SPECULAR, PLAIN_SHININESS = wp.constant(0.5), wp.constant(0.5)
 """Of geoms without a material, as mjv_updateScene sets them."""
 FULL_SHININESS = wp.constant(128.0)

@@ -275,10 +275,9 @@ def _grid(rows: list[dict[str, float]]) -> Table:
 
 def main(config: BenchConfig) -> dict[str, Any]:
     """Measure everything; returns the summary."""
-    from vla_rl_trainer.bench_warp import WarpBenchConfig, default_worlds, figures  # which imports this module
+    from vla_rl_trainer import bench_warp  # which imports this module
 
-    work = measurements(config)
-    repetitions: dict[str, list[float]] = {}
+    work, repetitions = measurements(config), {}
     with Progress("measuring", len(work)) as progress:
         for name, measure in work.items():
             repetitions[name] = measure()
@@ -288,8 +287,9 @@ def main(config: BenchConfig) -> dict[str, Any]:
     summary |= {"device": str(pick_device()), "repetitions": repetitions}
     if config.table:
         summary["table"] = twin_table(config)
-    if worlds := default_worlds() if config.warp_worlds is None else config.warp_worlds:
-        summary["warp"] = figures(WarpBenchConfig(worlds=worlds, seconds=config.seconds))
+    if worlds := bench_warp.default_worlds() if config.warp_worlds is None else config.warp_worlds:
+        settings = bench_warp.WarpBenchConfig(worlds=worlds, seconds=config.seconds, grpo_episodes=0)
+        summary |= list(bench_warp.measurements(settings))[-1]
     summary |= {name: value for name, value in provenance(0).items() if name != "seed"}
     write_atomically(config.out / "summary.json", json.dumps(summary, indent=2) + "\n")
     print_tables(summary)

@@ -15,6 +15,7 @@ import dataclasses
 import itertools
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +154,6 @@ def _free_memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
-def figures(config: WarpBenchConfig) -> dict[str, Any]:
-    """The row of the most worlds, and all of them under `rows`."""
-    rows = [measure(config, count) for count in sorted(config.worlds)]
-    return rows[-1] | {"rows": rows}
-
-
 def grpo_step(config: WarpBenchConfig, backend: Backend) -> dict[str, Any]:
     """One step of GRPO over fresh worlds, rewards drawn; the step before it, as large, is not counted."""
     count = max(1, config.grpo_episodes // config.members)
@@ -175,20 +170,32 @@ def grpo_step(config: WarpBenchConfig, backend: Backend) -> dict[str, Any]:
     return iteration(fresh_policy(config.preset), worlds, learner, config.compile)
 
 
+def measurements(config: WarpBenchConfig) -> Iterator[dict[str, Any]]:
+    """All figures so far, one more each time: rows of worlds, the most worlds at the top, then steps of GRPO."""
+    found: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for count in sorted(config.worlds):
+        rows.append(measure(config, count))
+        found["warp"] = rows[-1] | {"rows": rows}
+        yield found
+    for backend in config.grpo_backends if config.grpo_episodes else ():
+        found.setdefault("grpo_step", {})[backend] = grpo_step(config, backend)
+        yield found
+
+
 def default_worlds() -> tuple[int, ...]:
     """What is measured where nothing is said: nothing without CUDA or mujoco_warp."""
     return (1024, 2048, 4096) if torch.cuda.is_available() and is_installed() else ()
 
 
 def main(config: WarpBenchConfig) -> dict[str, Any]:
-    """Measure every number of worlds; returns the summary."""
-    summary: dict[str, Any] = {"warp": figures(config)}
-    if config.grpo_episodes:
-        summary["grpo_step"] = {backend: grpo_step(config, backend) for backend in config.grpo_backends}
-    summary |= {name: value for name, value in provenance(0).items() if name != "seed"}
-    write_atomically(config.out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    print(json.dumps({"rows": summary["warp"]["rows"], "grpo_step": summary.get("grpo_step")}, indent=2))
-    return summary
+    """Measure everything; returns the summary, which is written after every measurement."""
+    told = {name: value for name, value in provenance(0).items() if name != "seed"}
+    summary: dict[str, Any] = {}
+    for summary in measurements(config):
+        write_atomically(config.out / "summary.json", json.dumps(summary | told, indent=2) + "\n")
+    print(json.dumps(summary, indent=2))
+    return summary | told
 
 
 if __name__ == "__main__":

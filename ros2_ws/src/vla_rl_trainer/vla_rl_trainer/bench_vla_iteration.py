@@ -23,6 +23,7 @@ from vla_policy.fast_answers import Compile, accelerate
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import ranks
 from vla_rl_trainer.envs.vector_env import Observations, VectorEnv
+from vla_rl_trainer.group_source import LocalSource
 from vla_rl_trainer.grpo_trainer import GrpoTrainer
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.rollout import GroupConfig
@@ -106,10 +107,11 @@ def iteration(policy: VlaPolicy, config: IterationConfig, learner: LearnerConfig
     )
     with training.benchmark.open(policy.config, config.num_slots, config.num_workers) as worlds:
         env = TimedEnv(worlds, config.max_chunks)
-        trainer = GrpoTrainer(training, policy, env)
+        source = LocalSource(training, policy, env)
+        trainer = GrpoTrainer(training, policy, source)
         accelerate(policy, way)
         for _ in range(_KNOWN):
-            trainer.allocator.update(config.task, (1.0, 0.0), kept=True)
+            source.allocator.update(config.task, (1.0, 0.0), kept=True)
         trainer.config = dataclasses.replace(training, num_groups=config.num_warm_up_groups * ranks.here().count)
         trainer.train_step()
         trainer.config, env.seconds = training, 0.0

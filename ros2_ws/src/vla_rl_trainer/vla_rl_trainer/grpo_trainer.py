@@ -1,4 +1,4 @@
-"""What one run of GRPO consists of: policy, optimiser, collector and allocator, step by step."""
+"""What one run of GRPO consists of: policy, optimiser and where its groups come from, step by step."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from piper_twin.episode import Episode
 from vla_policy.errors import VlaError
 from vla_policy.fast_answers import accelerate
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import ranks
-from vla_rl_trainer.allocation import TaskAllocator
-from vla_rl_trainer.envs.vector_env import VectorEnv
+from vla_rl_trainer.group_source import GroupSource
 from vla_rl_trainer.learner import make_optimizer, update
-from vla_rl_trainer.rollout import CollectStatistics, GroupCollector, run_episodes, sampling
-from vla_rl_trainer.surplus import load_groups, save_groups
+from vla_rl_trainer.rollout import CollectStatistics
 from vla_rl_trainer.training_state import load_state, save_state
-from vla_rl_trainer.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from vla_rl_trainer.train_grpo import TrainGrpoConfig
@@ -30,19 +26,16 @@ PREFLIGHT_EPISODES = 64
 
 
 class GrpoTrainer:
-    """Policy, optimiser, collector and allocator: all that a checkpoint must hold."""
+    """Policy, optimiser and where groups come from: all that a checkpoint must hold."""
 
-    def __init__(self, config: TrainGrpoConfig, policy: VlaPolicy, env: VectorEnv) -> None:
-        """Train `policy` in place on worlds of `env`."""
+    def __init__(self, config: TrainGrpoConfig, policy: VlaPolicy, source: GroupSource) -> None:
+        """Train `policy` in place on groups of `source`, which samples with it."""
         self.config = config
         self.policy = policy
         self.step = 0
         self.optimizer = make_optimizer(policy, config.learner)
         accelerate(policy, config.compile)
-        self.allocator = TaskAllocator(config.benchmark.tasks, uniform=config.uniform_tasks)
-        self.collector = GroupCollector(env, config.group, self.allocator, config.split)
-        self.collector.next_seed = config.seed * 1_000_000 + ranks.here().own
-        self._env = env
+        self.source = source
 
     def preflight(self) -> None:
         """Refuse to start from a policy that solves nothing: RL sharpens what is there, it does not begin it.
@@ -50,20 +43,10 @@ class GrpoTrainer:
         Raises:
             VlaError: no success in `PREFLIGHT_EPISODES` sampled episodes.
         """
-        solved: list[bool] = []
         tasks = self.config.benchmark.tasks
         per_task = -(-PREFLIGHT_EPISODES // len(tasks))
         episodes = [Episode(task, seed, self.config.split) for task in tasks for seed in range(per_task)]
-
-        def on_finished(trajectory: Trajectory) -> tuple[Episode, ...]:
-            solved.append(trajectory.success)
-            trajectory.forget()
-            return ()
-
-        decide = sampling(self.policy, self.config.temperature, self._generator(0))
-        here = ranks.here()
-        run_episodes(self._env, decide, episodes[here.own :: here.count], on_finished)
-        if not any(ranks.gather(any(solved))):
+        if not any(ranks.gather(any(self.source.attempt(episodes)))):
             raise VlaError(
                 f"{self.config.checkpoint} solved 0 of {len(episodes)} episodes of {', '.join(self.config.tasks)}; "
                 "RL needs a policy that succeeds now and then (10 % is a good start): "
@@ -72,21 +55,19 @@ class GrpoTrainer:
 
     def train_step(self) -> dict[str, float]:
         """Collect groups, learn from them; returns metrics. Each process collects its share, and learns from all."""
-        config, here = self.config, ranks.here()
-        rng, common = self._random()
+        config = self.config
         started = time.perf_counter()
-        decide = sampling(self.policy, config.temperature, self._generator(self.step + 1))
-        share = config.num_groups // here.count + (here.own < config.num_groups % here.count)
-        groups, own = self.collector.collect(decide, share, rng, self.step)
+        groups, own = self.source.collect(self.step, config.num_groups)
         statistics, num_kept = ranks.sum_fields(own), sum(ranks.gather(len(groups)))
         collected = time.perf_counter()
-        learned = update(self.policy, self.optimizer, groups, config.temperature, config.learner, common, self.step)
+        rng = np.random.default_rng([config.seed, self.step, 0])  # the same in all processes
+        learned = update(self.policy, self.optimizer, groups, config.temperature, config.learner, rng, self.step)
         finished = time.perf_counter()
         self.step += 1
         return (
             _rollout_metrics(statistics, num_kept)
             | learned
-            | {f"task/{task}/share": share for task, share in self.allocator.probabilities().items()}
+            | {f"task/{task}/share": share for task, share in self.source.task_shares().items()}
             | {
                 "time/rollout_s": collected - started,
                 "time/update_s": finished - collected,
@@ -95,39 +76,19 @@ class GrpoTrainer:
             }
         )
 
-    def _random(self) -> tuple[np.random.Generator, np.random.Generator]:
-        """What draws tasks, in every process others; and what mixes trajectories, in all the same."""
-        seeds, here = [self.config.seed, self.step], ranks.here()
-        if here.count == 1:
-            both = np.random.default_rng(seeds)
-            return both, both
-        return np.random.default_rng([*seeds, 1 + here.own]), np.random.default_rng([*seeds, 0])
-
-    def _generator(self, step: int) -> torch.Generator:
-        device = self.policy.device if self.policy.device.type == "cuda" else "cpu"
-        seed = self.config.seed * 100_003 + step + ranks.here().own * 1_000_000_007
-        return torch.Generator(device).manual_seed(seed)
-
     def save(self, folder: Path) -> None:
         """Write all that `resume` needs."""
         if ranks.here().is_first:
             self.policy.save(folder)
         ranks.wait()
-        numbers = {
-            "step": self.step,
-            "next_seed": self.collector.next_seed,
-            "allocator": self.allocator.state(),
-        }
-        save_state(folder, self.optimizer, numbers)
-        save_groups(ranks.here().file(folder / "surplus.safetensors"), self.collector.surplus)
+        save_state(folder, self.optimizer, {"step": self.step, **self.source.save(folder)})
 
     def resume(self, folder: Path) -> None:
         """Go on from what `save` wrote."""
         self.policy.restore(folder)
         numbers: dict[str, Any] = load_state(folder, self.optimizer)
-        self.step, self.collector.next_seed = int(numbers["step"]), int(numbers["next_seed"])
-        self.allocator.restore(numbers["allocator"])
-        self.collector.surplus = load_groups(ranks.here().file(folder / "surplus.safetensors"))
+        self.step = int(numbers["step"])
+        self.source.restore(folder, numbers)
 
 
 def _rollout_metrics(statistics: CollectStatistics, num_kept: int) -> dict[str, float]:
@@ -147,5 +108,6 @@ def _rollout_metrics(statistics: CollectStatistics, num_kept: int) -> dict[str, 
         "group/all_failed": statistics.num_all_failed,
         "group/stopped": statistics.num_stopped,
         "group/surplus": statistics.num_surplus,
+        "group/stale": statistics.num_stale,
         "group/hit_limit": statistics.hit_group_limit,
     }

@@ -17,7 +17,7 @@ import torch
 from piper_twin.episode import Episode
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
-from vla_rl_trainer import cpu_threads, ranks
+from vla_rl_trainer import cpu_threads
 from vla_rl_trainer.allocation import TaskAllocator
 from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.envs.vector_env import Observations, VectorEnv
@@ -175,6 +175,8 @@ class CollectStatistics:
     """Mixed groups with too low or too high a success rate."""
     num_lost: int = 0
     """Groups of which a broken simulation left fewer than two members."""
+    num_stale: int = 0
+    """Groups thrown away because the policy that sampled them is too old."""
     num_dropped_episodes: int = 0
     """Episodes lost to a broken simulation."""
     hit_group_limit: bool = False
@@ -188,12 +190,15 @@ class CollectStatistics:
 class GroupCollector:
     """Collects informative groups: started one after another, run in halves, dropped when all members agree."""
 
-    def __init__(self, env: VectorEnv, config: GroupConfig, allocator: TaskAllocator, split: str = "train") -> None:
-        """Groups run in `env` on worlds of `split`, tasks as `allocator` draws them."""
+    def __init__(
+        self, env: VectorEnv, config: GroupConfig, allocator: TaskAllocator, split: str = "train", stride: int = 1
+    ) -> None:
+        """Groups run in `env` on every `stride`-th world of `split`, tasks as `allocator` draws them."""
         self._env = env
         self._config = config
         self._allocator = allocator
         self._split = split
+        self._stride = stride
         self.next_seed = 0
         """Seed of the next group's world."""
         self.surplus: list[Group] = []
@@ -223,7 +228,7 @@ class GroupCollector:
             expected = len(kept) + sum(self._chance(group) for group in running.values())
             while expected < num_groups and room > 0 and statistics.num_groups < self._config.max_groups:
                 episode = Episode(self._allocator.draw(rng), self.next_seed, self._split)
-                self.next_seed += ranks.here().count
+                self.next_seed += self._stride
                 statistics.num_groups += 1
                 running[episode] = Group(episode, policy_version=policy_version)
                 room -= self._config.first_part

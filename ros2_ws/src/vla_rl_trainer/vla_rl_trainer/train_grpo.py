@@ -29,6 +29,7 @@ from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.command import run_presets
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.devices import pick_device, share_cores
+from vla_rl_trainer.group_source import LocalSource
 from vla_rl_trainer.grpo_trainer import GrpoTrainer
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.progress import Progress
@@ -141,7 +142,7 @@ def main(config: TrainGrpoConfig) -> Path:
         open_run(config.out, settings, MAY_DIFFER, _usual(config)) as run,
         benchmark.open(policy.config, config.num_slots, share_cores(config.num_workers)) as env,
     ):
-        trainer = GrpoTrainer(config, policy, env)
+        trainer = GrpoTrainer(config, policy, LocalSource(config, policy, env))
         latest = run.latest_checkpoint()
         if latest is None:
             trainer.preflight()

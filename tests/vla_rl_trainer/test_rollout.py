@@ -12,8 +12,9 @@ from piper_twin.episode import Episode
 from piper_twin.worlds import TwinConfig
 from vla_policy.errors import VlaError
 from vla_rl_trainer.allocation import TaskAllocator
+from vla_rl_trainer.collect_statistics import CollectStatistics
 from vla_rl_trainer.envs.twin_env import TwinVectorEnv
-from vla_rl_trainer.rollout import CollectStatistics, GroupCollector, GroupConfig, greedy, run_episodes, sampling
+from vla_rl_trainer.rollout import GroupCollector, GroupConfig, greedy, run_episodes, sampling
 
 WORLDS = ("00000000", "11111111", "01001010", "10110111", "11110000", "00001111", "10000000")
 """Two worlds all agree in, two look decided after their first half of eight but are not, three are mixed early."""

@@ -13,9 +13,10 @@ from piper_twin.episode import Episode
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import ranks
 from vla_rl_trainer.allocation import TaskAllocator
+from vla_rl_trainer.collect_statistics import CollectStatistics
 from vla_rl_trainer.envs.vector_env import VectorEnv
 from vla_rl_trainer.ranks import Ranks
-from vla_rl_trainer.rollout import CollectStatistics, GroupCollector, run_episodes, sampling
+from vla_rl_trainer.rollout import GroupCollector, run_episodes, sampling
 from vla_rl_trainer.surplus import load_groups, save_groups
 from vla_rl_trainer.trajectory import Group, Trajectory
 
@@ -30,7 +31,7 @@ class GroupSource(Protocol):
     """Samples with the policy that the trainer trains."""
 
     def attempt(self, episodes: Sequence[Episode]) -> list[bool]:
-        """Try each of these once; whether each succeeded, in any order. Where several processes share a run: its own."""
+        """Try each of these once, in any order; whether they succeeded. Processes that share a run try a share each."""
         ...
 
     def collect(self, step: int, num_groups: int) -> tuple[list[Group], CollectStatistics]:

@@ -13,9 +13,9 @@ from vla_policy.errors import VlaError
 from vla_policy.fast_answers import accelerate
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import ranks
+from vla_rl_trainer.collect_statistics import CollectStatistics
 from vla_rl_trainer.group_source import GroupSource
 from vla_rl_trainer.learner import make_optimizer, update
-from vla_rl_trainer.rollout import CollectStatistics
 from vla_rl_trainer.training_state import load_state, save_state
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import atexit
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,12 +94,17 @@ def of_first(value: Any) -> Any:
 
 
 def sum_fields(values: Value) -> Value:
-    """A dataclass of counts, each summed over the processes; truth values hold if they hold anywhere."""
-    own = dataclasses.asdict(values)  # type: ignore[call-overload]
-    everyones = gather(own)
-    summed = {name: sum(other[name] for other in everyones) for name in own}
-    truths = {name: bool(summed[name]) for name in own if isinstance(own[name], bool)}
-    return type(values)(**summed | truths)
+    """A dataclass of counts, each summed over the processes."""
+    everyones = gather(dataclasses.asdict(values))  # type: ignore[call-overload]
+    return total([type(values)(**own) for own in everyones])
+
+
+def total(values: Sequence[Value]) -> Value:
+    """Dataclasses of counts, each count summed; truth values hold if they hold anywhere."""
+    fields = [dataclasses.asdict(one) for one in values]  # type: ignore[call-overload]
+    summed = {name: sum(one[name] for one in fields) for name in fields[0]}
+    truths = {name: bool(summed[name]) for name, value in fields[0].items() if isinstance(value, bool)}
+    return type(values[0])(**summed | truths)
 
 
 def add_up(tensors: Iterable[Tensor]) -> None:

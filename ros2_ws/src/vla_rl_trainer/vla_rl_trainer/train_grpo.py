@@ -11,8 +11,10 @@ kept from sampling and checked against the learner's, and a run can be stopped a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,12 @@ from vla_rl_trainer import ranks
 from vla_rl_trainer.benchmarks.benchmark import Benchmark
 from vla_rl_trainer.benchmarks.choose import find_benchmark
 from vla_rl_trainer.benchmarks.libero import LiberoOptions
+from vla_rl_trainer.cluster.config import MAY_DIFFER as CLUSTER_MAY_DIFFER
+from vla_rl_trainer.cluster.config import ClusterConfig
 from vla_rl_trainer.command import run_presets
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.devices import pick_device, share_cores
-from vla_rl_trainer.group_source import LocalSource
+from vla_rl_trainer.group_source import GroupSource, LocalSource
 from vla_rl_trainer.grpo_trainer import GrpoTrainer
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.progress import Progress
@@ -40,6 +44,7 @@ from vla_rl_trainer.shared_run import SharedRun, open_run
 MAY_DIFFER = (
     *("out", "checkpoint", "num_workers", "num_steps", "libero.cache", *WARP_MAY_DIFFER),
     *("compile", "learner.micro_batch", "learner.recompute"),
+    *CLUSTER_MAY_DIFFER,
 )
 """Fields that change nothing about the steps taken so far."""
 
@@ -81,6 +86,8 @@ class TrainGrpoConfig:
     """Simulation processes; one a core by default."""
     compile: Compile = "auto"
     """How the network is asked in rollouts: auto is CUDA graphs on a GPU, fused compiles it first."""
+    cluster: ClusterConfig = dataclasses.field(default_factory=ClusterConfig)
+    """Rollouts on other machines; none by default."""
     checkpoint_every: int = 5
     seed: int = 0
 
@@ -131,8 +138,11 @@ def paper(checkpoint: Path) -> TrainGrpoConfig:
 def main(config: TrainGrpoConfig) -> Path:
     """Train; returns the folder of the trained policy."""
     benchmark, here = config.benchmark, ranks.join()
-    if config.num_groups < here.count:
-        raise VlaError(f"{config.num_groups} groups cannot be shared by {here.count} processes; raise --num-groups")
+    if here.count > 1 and config.cluster.num_rollouts:
+        raise VlaError("a run is shared by torchrun's processes or by a cluster's rollouts; leave one of them out")
+    sharers = max(here.count, config.cluster.num_rollouts)
+    if config.num_groups < sharers:
+        raise VlaError(f"{config.num_groups} groups cannot be shared by {sharers} processes; raise --num-groups")
     policy = VlaPolicy.load(config.checkpoint, pick_device(), robot=benchmark.embodiment)
     policy.require_tokens()
     benchmark.require_policy(policy.config)
@@ -140,9 +150,9 @@ def main(config: TrainGrpoConfig) -> Path:
     settings = {name: value for name, value in settings.items() if name not in benchmark.ignores}
     with (
         open_run(config.out, settings, MAY_DIFFER, _usual(config)) as run,
-        benchmark.open(policy.config, config.num_slots, share_cores(config.num_workers)) as env,
+        _group_source(config, policy) as source,
     ):
-        trainer = GrpoTrainer(config, policy, LocalSource(config, policy, env))
+        trainer = GrpoTrainer(config, policy, source)
         latest = run.latest_checkpoint()
         if latest is None:
             trainer.preflight()
@@ -150,6 +160,20 @@ def main(config: TrainGrpoConfig) -> Path:
             trainer.resume(latest)
         run.truncate_metrics(trainer.step)
         return _train(run, trainer)
+
+
+@contextlib.contextmanager
+def _group_source(config: TrainGrpoConfig, policy: VlaPolicy) -> Iterator[GroupSource]:
+    """Worlds of this process, or a cluster's."""
+    if config.cluster.num_rollouts:
+        from vla_rl_trainer.cluster.source import ClusterSource, connected  # which imports this module's users
+
+        with connected(config.cluster), contextlib.closing(ClusterSource(config, policy)) as source:
+            yield source
+        return
+    workers = share_cores(config.num_workers)
+    with config.benchmark.open(policy.config, config.num_slots, workers) as env:
+        yield LocalSource(config, policy, env)
 
 
 def _usual(config: TrainGrpoConfig) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from vla_rl_trainer import grpo_trainer, train, train_grpo
 from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.dataset import DatasetWriter, EpisodeData
 from vla_rl_trainer.envs import libero_env
+from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.libero.embodiment import LIBERO_PANDA
 from vla_rl_trainer.libero.protocol import state_of
 from vla_rl_trainer.libero.suites import NUM_STATES
 from vla_rl_trainer.libero.worlds import LiberoConfig, LiberoWorlds
-from vla_rl_trainer.rollout import GroupConfig
 from vla_rl_trainer.run_files import read_metrics
 from vla_rl_trainer.sft import SftConfig
 from vla_rl_trainer.train_grpo import TrainGrpoConfig

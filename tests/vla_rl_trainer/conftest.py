@@ -31,7 +31,8 @@ from vla_policy.prompt import train_tokenizer
 from vla_rl_trainer.allocation import TaskAllocator
 from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.envs.vector_env import Observations
-from vla_rl_trainer.rollout import GroupCollector, GroupConfig, sampling
+from vla_rl_trainer.group_collector import GroupCollector, GroupConfig
+from vla_rl_trainer.rollout import sampling
 
 CHUNK = 4
 SIDE = 8

@@ -16,8 +16,8 @@ from vla_rl_trainer.benchmarks import twin
 from vla_rl_trainer.cluster import source
 from vla_rl_trainer.cluster.config import ClusterConfig
 from vla_rl_trainer.cluster.weights import pack_weights, take_weights
+from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.learner import LearnerConfig
-from vla_rl_trainer.rollout import GroupConfig
 from vla_rl_trainer.run_files import read_metrics
 from vla_rl_trainer.trainable import LoraConfig
 

@@ -19,9 +19,9 @@ from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import ranks, sharding, train_grpo
 from vla_rl_trainer.benchmarks import twin
+from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.learner import LearnerConfig, make_optimizer, update
 from vla_rl_trainer.optimizer import parameters
-from vla_rl_trainer.rollout import GroupConfig
 from vla_rl_trainer.run_files import read_metrics
 from vla_rl_trainer.surplus import pack, unpack
 from vla_rl_trainer.trainable import LoraConfig

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from vla_policy.errors import VlaError
 from vla_rl_trainer.allocation import TaskAllocator
 from vla_rl_trainer.collect_statistics import CollectStatistics
 from vla_rl_trainer.envs.twin_env import TwinVectorEnv
-from vla_rl_trainer.rollout import GroupCollector, GroupConfig, greedy, run_episodes, sampling
+from vla_rl_trainer.group_collector import GroupCollector, GroupConfig
+from vla_rl_trainer.rollout import greedy, run_episodes, sampling
 
 WORLDS = ("00000000", "11111111", "01001010", "10110111", "11110000", "00001111", "10000000")
 """Two worlds all agree in, two look decided after their first half of eight but are not, three are mixed early."""
@@ -378,3 +380,46 @@ def test_images_that_come_as_tensors_reach_the_policy_as_a_tensor(toys):
     run_episodes(OnADevice(), decide, [Episode("bell", seed) for seed in range(4)])
     assert all(isinstance(images, torch.Tensor) and images.dtype == torch.uint8 for images in seen)
     assert len(seen[0]) == 3
+
+
+def test_worlds_of_one_cohort_move_while_the_policy_thinks_about_the_other(toys):
+    thought = threading.Event()
+
+    class Waiting(toys.ScriptedEnv):
+        def step_chunk(self, slots, actions):
+            assert thought.wait(30.0), "the policy waited for these worlds"
+            return super().step_chunk(slots, actions)
+
+    envs = [Waiting(2, toys.pattern("10")), toys.ScriptedEnv(2, toys.pattern("10"))]
+    finished, asked = [], []
+
+    def decide(observations, trajectories):
+        asked.append(len(trajectories))
+        if len(asked) == 2:
+            thought.set()
+        return hold(observations, trajectories)
+
+    def on_finished(trajectory):
+        finished.append(trajectory.episode.seed)
+        return ()
+
+    run_episodes(envs, decide, [Episode("bell", seed) for seed in range(7)], on_finished)
+    assert sorted(finished) == list(range(7))
+    assert asked[:2] == [2, 2]
+
+
+def test_cohorts_change_nothing_about_what_a_collection_finds(toys, policy):
+    def collect(count):
+        envs = [toys.ScriptedEnv(8 // count, toys.pattern("1010", "0110", "1001")) for _ in range(count)]
+        collector = collector_of(envs, group_size=4, stop_decided=False)
+        decide = sampling(policy, 1.6, torch.Generator().manual_seed(0))
+        groups, statistics = collector.collect(decide, 3, np.random.default_rng(0))
+        for env in envs:
+            env.close()
+        return groups, statistics
+
+    (alone, _), (first, statistics), (again, _) = collect(1), collect(2), collect(2)
+    assert {group.episode for group in alone} == {group.episode for group in first}
+    assert all(len(group.trajectories) == 4 for group in first)
+    require_equal(first, again)
+    assert statistics.num_episodes == 4 * statistics.num_groups

@@ -17,8 +17,8 @@ import torch
 from vla_policy.errors import VlaError
 from vla_rl_trainer import grpo_trainer
 from vla_rl_trainer.benchmarks import twin
+from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.learner import LearnerConfig
-from vla_rl_trainer.rollout import GroupConfig
 from vla_rl_trainer.run_files import read_metrics
 from vla_rl_trainer.surplus import load_groups
 from vla_rl_trainer.train_grpo import TrainGrpoConfig, main, ours, paper
@@ -52,8 +52,9 @@ def files_of(checkpoint):
     return {path.name: path.read_bytes() for path in checkpoint.iterdir()}
 
 
-def test_two_steps_and_two_more_after_a_restart_equal_four(scripted, toys, tmp_path):
-    both = {"tasks": ("click_bell", "pick_bottle")}
+@pytest.mark.parametrize("cohorts", [1, 2])
+def test_two_steps_and_two_more_after_a_restart_equal_four(scripted, toys, tmp_path, cohorts):
+    both = {"tasks": ("click_bell", "pick_bottle"), "num_cohorts": cohorts}
     script = toys.pattern(*MIXED)
     unbroken = main(scripted(script, out=tmp_path / "unbroken", num_steps=4, **both))
     first = main(scripted(script, num_steps=2, **both))

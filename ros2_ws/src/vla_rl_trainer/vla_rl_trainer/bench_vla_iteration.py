@@ -23,10 +23,10 @@ from vla_policy.fast_answers import Compile, accelerate
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import ranks
 from vla_rl_trainer.envs.vector_env import Observations, VectorEnv
+from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.group_source import LocalSource
 from vla_rl_trainer.grpo_trainer import GrpoTrainer
 from vla_rl_trainer.learner import LearnerConfig
-from vla_rl_trainer.rollout import GroupConfig
 from vla_rl_trainer.train_grpo import TrainGrpoConfig
 
 _KNOWN = 200

@@ -15,8 +15,9 @@ from vla_rl_trainer import ranks
 from vla_rl_trainer.allocation import TaskAllocator
 from vla_rl_trainer.collect_statistics import CollectStatistics
 from vla_rl_trainer.envs.vector_env import VectorEnv
+from vla_rl_trainer.group_collector import GroupCollector
 from vla_rl_trainer.ranks import Ranks
-from vla_rl_trainer.rollout import GroupCollector, run_episodes, sampling
+from vla_rl_trainer.rollout import run_episodes, sampling
 from vla_rl_trainer.surplus import load_groups, save_groups
 from vla_rl_trainer.trajectory import Group, Trajectory
 
@@ -54,7 +55,13 @@ class GroupSource(Protocol):
 class LocalSource:
     """Worlds of this process."""
 
-    def __init__(self, config: TrainGrpoConfig, policy: VlaPolicy, env: VectorEnv, rank: Ranks | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainGrpoConfig,
+        policy: VlaPolicy,
+        env: VectorEnv | Sequence[VectorEnv],
+        rank: Ranks | None = None,
+    ) -> None:
         """Sample with `policy` in `env`; `rank` says which of how many sources of the run this is."""
         self._rank = rank or ranks.here()
         self._config, self._policy, self._env = config, policy, env

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from piper_twin.episode import Episode
 from piper_twin.mjwarp.device import WARP_MAY_DIFFER, Backend, WarpConfig
 from vla_policy.checkpoint import weights_sha256
@@ -33,11 +35,11 @@ from vla_rl_trainer.cluster.config import ClusterConfig
 from vla_rl_trainer.command import run_presets
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.devices import pick_device, share_cores
+from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.group_source import GroupSource, LocalSource
 from vla_rl_trainer.grpo_trainer import GrpoTrainer
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.progress import Progress
-from vla_rl_trainer.rollout import GroupConfig
 from vla_rl_trainer.run_folder import Run
 from vla_rl_trainer.shared_run import SharedRun, open_run
 
@@ -82,8 +84,11 @@ class TrainGrpoConfig:
     """Stop once this share of the sampled episodes succeeded in two steps running."""
     num_slots: int = 64
     """Worlds side by side, in every process of the run."""
+    num_cohorts: int = 1
+    """Parts of the worlds that take turns, one moves while the policy thinks about another: 2 pays where a GPU answers
+    and cores simulate."""
     num_workers: int | None = None
-    """Simulation processes; one a core by default."""
+    """Simulation processes of each cohort; one a core by default."""
     compile: Compile = "auto"
     """How the network is asked in rollouts: auto is CUDA graphs on a GPU, fused compiles it first."""
     cluster: ClusterConfig = dataclasses.field(default_factory=ClusterConfig)
@@ -93,7 +98,7 @@ class TrainGrpoConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        require_at_least(self, 1, "num_steps", "num_groups", "num_slots", "checkpoint_every")
+        require_at_least(self, 1, "num_steps", "num_groups", "num_slots", "num_cohorts", "checkpoint_every")
         require_at_least(self, 0, "seed")
         require_above(self, 0.0, "temperature")
         if self.num_workers is not None:
@@ -101,6 +106,8 @@ class TrainGrpoConfig:
         if self.target_success is not None:
             require_above(self, 0.0, "target_success")
             require_at_most(self, 1.0, "target_success")
+        if self.num_cohorts > self.num_slots:
+            raise VlaError(f"{self.num_slots} worlds make no {self.num_cohorts} cohorts; raise --num-slots")
         if self.split == "evaluation":
             raise VlaError("training on the evaluation split would spoil every evaluation; use --split train")
         for task in self.benchmark.tasks:
@@ -172,8 +179,10 @@ def _group_source(config: TrainGrpoConfig, policy: VlaPolicy) -> Iterator[GroupS
             yield source
         return
     workers = share_cores(config.num_workers)
-    with config.benchmark.open(policy.config, config.num_slots, workers) as env:
-        yield LocalSource(config, policy, env)
+    shares = np.array_split(np.arange(config.num_slots), config.num_cohorts)
+    with contextlib.ExitStack() as stack:
+        envs = [stack.enter_context(config.benchmark.open(policy.config, len(share), workers)) for share in shares]
+        yield LocalSource(config, policy, envs)
 
 
 def _usual(config: TrainGrpoConfig) -> dict[str, Any]:

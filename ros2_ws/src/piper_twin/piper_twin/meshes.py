@@ -57,6 +57,19 @@ def add_tube(
     _add_mesh(spec, name, np.concatenate(vertices), _skin(rings))
 
 
+def add_loft(spec: mujoco.MjSpec, name: str, sections: Sequence[Array]) -> None:
+    """Add the mesh through closed sections of as many corners each [m], shape (corners, 3), with both ends shut.
+
+    Corners go counter-clockwise as seen against the way from the first section to the last: from above, on the way up.
+    """
+    corners = len(sections[0])
+    vertices = [sections[0].mean(axis=0)[None], *sections, sections[-1].mean(axis=0)[None]]
+    inner = [1 + index * corners + np.arange(corners) for index in range(len(sections))]
+    last = 1 + len(sections) * corners
+    rings = [np.zeros(corners, dtype=np.int64), *inner, np.full(corners, last)]
+    _add_mesh(spec, name, np.concatenate(vertices), _skin(rings))
+
+
 def _skin(rings: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     """Triangles between consecutive rings of vertex numbers, without those that a pole makes empty."""
     faces = []

@@ -179,12 +179,12 @@ def add_bowl(spec: mujoco.MjSpec, name: str) -> None:
     add_looks(body, f"{name}_inside", (0.60, 0.58, 0.53))
     add_looks(body, f"{name}_floor", (0.70, 0.68, 0.63))
     add_hull(body, "cylinder", 0.032, 0.001, BOWL_FLOOR, mass=0.06)
-    _add_ring(body, "box", BOWL_RADIUS - 0.003, BOWL_HEIGHT - 0.007, (0.004, 0.007), count=12, mass=0.004)
-    _add_ring(body, "capsule", 0.047, 0.030, (0.004,), count=8, mass=0.0)
+    add_ring(body, "box", BOWL_RADIUS - 0.003, BOWL_HEIGHT - 0.007, (0.004, 0.007), count=12, mass=0.004)
+    add_ring(body, "capsule", 0.047, 0.030, (0.004,), count=8, mass=0.0)
     add_feet(body, 0.024)
 
 
-def _add_ring(
+def add_ring(
     body: mujoco.MjsBody, kind: str, radius: float, height: float, section: tuple[float, ...], count: int, mass: float
 ) -> None:
     """A ring of bars whose mean radius is `radius` [m], their cross-section given by its half sizes [m]."""

@@ -33,6 +33,7 @@ OBJECTS = {
     "pick_bottle": ("bottle",),
     "stack_bowls": ("bowl1", "bowl2"),
     "move_can_pot": ("can", "pot"),
+    "handover_mic": ("mic",),
 }
 
 
@@ -192,7 +193,8 @@ def test_placing_counts_only_after_letting_go(name):
 @pytest.mark.parametrize("name", [name for name in BENCHMARK if name != "click_bell"])
 def test_the_expert_is_seen_to_grasp_and_lift_and_not_to_push(name):
     _, seen, _, _ = run_expert(name, 3)
-    assert seen == {"grasped", "lifted"}
+    assert seen >= {"grasped", "lifted"}
+    assert "pushed" not in seen
 
 
 def push_can(start):

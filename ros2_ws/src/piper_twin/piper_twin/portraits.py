@@ -35,6 +35,7 @@ MOMENTS: dict[str, tuple[int, float]] = {
     "pick_bottle": (4, 0.75),
     "stack_bowls": (7, 0.58),
     "move_can_pot": (0, 0.55),
+    "handover_mic": (0, 0.62),
 }
 """Task to seed (split "demonstration") and share of the expert's plan."""
 

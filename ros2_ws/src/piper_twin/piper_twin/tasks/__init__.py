@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from piper_twin.task import Task
 from piper_twin.tasks.click_bell import ClickBell
+from piper_twin.tasks.handover_mic import HandoverMic
 from piper_twin.tasks.move_can_pot import MoveCanPot
 from piper_twin.tasks.pick_bottle import PickBottle
 from piper_twin.tasks.place_empty_cup import PlaceEmptyCup
@@ -12,7 +13,15 @@ from piper_twin.tasks.stack_bowls import StackBowls
 from vla_policy.errors import VlaError
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (ClickBell(), PlaceEmptyCup(), PickBottle(), StackBowls(), MoveCanPot())
+    task.name: task
+    for task in (
+        ClickBell(),
+        PlaceEmptyCup(),
+        PickBottle(),
+        StackBowls(),
+        MoveCanPot(),
+        HandoverMic(),
+    )
 }
 """Every benchmark task by name."""
 

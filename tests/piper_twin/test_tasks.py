@@ -34,6 +34,7 @@ OBJECTS = {
     "stack_bowls": ("bowl1", "bowl2"),
     "move_can_pot": ("can", "pot"),
     "handover_mic": ("mic",),
+    "handover_block": ("block", "pad"),
 }
 
 

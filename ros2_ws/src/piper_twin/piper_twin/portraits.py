@@ -36,6 +36,7 @@ MOMENTS: dict[str, tuple[int, float]] = {
     "stack_bowls": (7, 0.58),
     "move_can_pot": (0, 0.55),
     "handover_mic": (0, 0.62),
+    "handover_block": (0, 0.50),
 }
 """Task to seed (split "demonstration") and share of the expert's plan."""
 

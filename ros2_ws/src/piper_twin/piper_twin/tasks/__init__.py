@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from piper_twin.task import Task
 from piper_twin.tasks.click_bell import ClickBell
+from piper_twin.tasks.handover_block import HandoverBlock
 from piper_twin.tasks.handover_mic import HandoverMic
 from piper_twin.tasks.move_can_pot import MoveCanPot
 from piper_twin.tasks.pick_bottle import PickBottle
@@ -21,6 +22,7 @@ TASKS: dict[str, Task] = {
         StackBowls(),
         MoveCanPot(),
         HandoverMic(),
+        HandoverBlock(),
     )
 }
 """Every benchmark task by name."""

@@ -35,6 +35,7 @@ OBJECTS = {
     "move_can_pot": ("can", "pot"),
     "handover_mic": ("mic",),
     "handover_block": ("block", "pad"),
+    "blocks_rank_rgb": ("red", "green", "blue"),
 }
 
 

@@ -37,6 +37,7 @@ MOMENTS: dict[str, tuple[int, float]] = {
     "move_can_pot": (0, 0.55),
     "handover_mic": (0, 0.62),
     "handover_block": (0, 0.50),
+    "blocks_rank_rgb": (2, 0.955),
 }
 """Task to seed (split "demonstration") and share of the expert's plan."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from piper_twin.task import Task
+from piper_twin.tasks.blocks_rank_rgb import BlocksRankRgb
 from piper_twin.tasks.click_bell import ClickBell
 from piper_twin.tasks.handover_block import HandoverBlock
 from piper_twin.tasks.handover_mic import HandoverMic
@@ -23,6 +24,7 @@ TASKS: dict[str, Task] = {
         MoveCanPot(),
         HandoverMic(),
         HandoverBlock(),
+        BlocksRankRgb(),
     )
 }
 """Every benchmark task by name."""

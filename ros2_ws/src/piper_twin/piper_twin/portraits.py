@@ -38,6 +38,7 @@ MOMENTS: dict[str, tuple[int, float]] = {
     "handover_mic": (0, 0.62),
     "handover_block": (0, 0.50),
     "blocks_rank_rgb": (2, 0.955),
+    "put_bottles_dustbin": (0, 0.30),
 }
 """Task to seed (split "demonstration") and share of the expert's plan."""
 

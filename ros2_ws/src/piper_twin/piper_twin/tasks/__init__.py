@@ -11,6 +11,7 @@ from piper_twin.tasks.move_can_pot import MoveCanPot
 from piper_twin.tasks.pick_bottle import PickBottle
 from piper_twin.tasks.place_empty_cup import PlaceEmptyCup
 from piper_twin.tasks.play import PLAY_TASKS
+from piper_twin.tasks.put_bottles_dustbin import PutBottlesDustbin
 from piper_twin.tasks.stack_bowls import StackBowls
 from vla_policy.errors import VlaError
 
@@ -25,6 +26,7 @@ TASKS: dict[str, Task] = {
         HandoverMic(),
         HandoverBlock(),
         BlocksRankRgb(),
+        PutBottlesDustbin(),
     )
 }
 """Every benchmark task by name."""

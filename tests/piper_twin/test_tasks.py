@@ -37,6 +37,7 @@ OBJECTS = {
     "handover_block": ("block", "pad"),
     "blocks_rank_rgb": ("red", "green", "blue"),
     "put_bottles_dustbin": ("bottle1", "bottle2", "bottle3", "bin"),
+    "blocks_stack": ("red", "green", "blue"),
 }
 
 

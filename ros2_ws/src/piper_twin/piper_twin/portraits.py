@@ -39,6 +39,7 @@ MOMENTS: dict[str, tuple[int, float]] = {
     "handover_block": (0, 0.50),
     "blocks_rank_rgb": (2, 0.955),
     "put_bottles_dustbin": (0, 0.30),
+    "blocks_stack": (0, 0.96),
 }
 """Task to seed (split "demonstration") and share of the expert's plan."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from piper_twin.task import Task
 from piper_twin.tasks.blocks_rank_rgb import BlocksRankRgb
+from piper_twin.tasks.blocks_stack import BlocksStack
 from piper_twin.tasks.click_bell import ClickBell
 from piper_twin.tasks.handover_block import HandoverBlock
 from piper_twin.tasks.handover_mic import HandoverMic
@@ -27,6 +28,7 @@ TASKS: dict[str, Task] = {
         HandoverBlock(),
         BlocksRankRgb(),
         PutBottlesDustbin(),
+        BlocksStack(),
     )
 }
 """Every benchmark task by name."""

@@ -1,0 +1,61 @@
+"""Stack a green block on a red one, and a blue one on top."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from piper_twin import cubes
+from piper_twin.household import CUBE
+from piper_twin.moves import Move
+from piper_twin.predicates import rise
+from piper_twin.task import Placement, Readings, Scene, Task
+
+ON_TOP = 0.018
+"""Largest distance between the axes of a block and the one below [m]: it rests on more than half of it."""
+_STACK = (0.32, 0.0)
+"""Where the expert builds [m]."""
+
+
+class BlocksStack(Task):
+    """Red at the bottom, green on it, blue on top, standing by themselves; where the stack is does not count."""
+
+    name = "blocks_stack"
+    instructions = (
+        "stack the blocks: red at the bottom, then green, then blue",
+        "put the green block on the red one and the blue block on the green one",
+        "build a tower of the red, the green and the blue block, from bottom to top",
+        "stack the three blocks in the order red, green, blue",
+    )
+    horizon = 600
+
+    def add_objects(self, spec: mujoco.MjSpec) -> None:
+        """Three cubes."""
+        cubes.add_cubes(spec)
+
+    def scene(self, rng: np.random.Generator) -> Scene:
+        """Two in front of one arm, one in front of the other."""
+        return Scene(placements=cubes.scatter(rng), instruction=self.phrase(rng))
+
+    def success(self, now: Readings, start: Readings) -> Any:
+        """Each stands on the one before, flat, at rest and let go; the red one is on the table."""
+        done = cubes.are_left_alone(now) & (abs(rise(now, start, cubes.CUBES[0])) < 0.005)
+        for lower, upper in itertools.pairwise(cubes.CUBES):
+            above = now.z(f"{upper}_position") - now.z(f"{lower}_position")
+            aside = now.distance_xy(f"{upper}_position", f"{lower}_position")
+            done = done & (abs(above - CUBE) < 0.004) & (aside < ON_TOP)
+        return done
+
+    def signals(self, now: Readings, start: Readings) -> dict[str, Any]:
+        """How the blocks are moved."""
+        return cubes.signals(now, start)
+
+    def plan(self, start: Readings) -> list[Move]:
+        """Build in the middle, from the bottom up."""
+        x, y = _STACK
+        places = [Placement(x, y, z=level * CUBE, yaw=0.25 * math.pi) for level in range(len(cubes.CUBES))]
+        return cubes.bring(start, list(zip(cubes.CUBES, places, strict=True)))

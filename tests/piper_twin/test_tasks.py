@@ -38,6 +38,7 @@ OBJECTS = {
     "blocks_rank_rgb": ("red", "green", "blue"),
     "put_bottles_dustbin": ("bottle1", "bottle2", "bottle3", "bin"),
     "blocks_stack": ("red", "green", "blue"),
+    "shoe_place": ("shoe", "mat"),
 }
 
 
@@ -183,7 +184,7 @@ def test_starts_are_within_reach_of_either_arm_and_differ(name):
     assert len({(place.x, place.y) for place in places}) == len(places)
 
 
-@pytest.mark.parametrize("name", ["place_empty_cup", "stack_bowls", "move_can_pot"])
+@pytest.mark.parametrize("name", ["place_empty_cup", "stack_bowls", "move_can_pot", "shoe_place"])
 def test_placing_counts_only_after_letting_go(name):
     """The object stands where it belongs before the gripper opens; success waits for the gripper."""
     _, _, rows, world = run_expert(name, 1)

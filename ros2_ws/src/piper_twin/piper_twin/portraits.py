@@ -40,6 +40,7 @@ MOMENTS: dict[str, tuple[int, float]] = {
     "blocks_rank_rgb": (2, 0.955),
     "put_bottles_dustbin": (0, 0.30),
     "blocks_stack": (0, 0.96),
+    "shoe_place": (0, 0.60),
 }
 """Task to seed (split "demonstration") and share of the expert's plan."""
 

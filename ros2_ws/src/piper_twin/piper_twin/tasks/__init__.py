@@ -13,6 +13,7 @@ from piper_twin.tasks.pick_bottle import PickBottle
 from piper_twin.tasks.place_empty_cup import PlaceEmptyCup
 from piper_twin.tasks.play import PLAY_TASKS
 from piper_twin.tasks.put_bottles_dustbin import PutBottlesDustbin
+from piper_twin.tasks.shoe_place import ShoePlace
 from piper_twin.tasks.stack_bowls import StackBowls
 from vla_policy.errors import VlaError
 
@@ -29,6 +30,7 @@ TASKS: dict[str, Task] = {
         BlocksRankRgb(),
         PutBottlesDustbin(),
         BlocksStack(),
+        ShoePlace(),
     )
 }
 """Every benchmark task by name."""

@@ -21,7 +21,7 @@ HELD_UP = 0.08
 """[m] above where it stood."""
 HOLD_SPEED = 0.08
 """[m/s]: held, not swung."""
-_REACH = 0.09
+REACH = 0.09
 """A grip anywhere on the bottle, neck included [m]."""
 _TILT = 50 * DEG
 """From behind rather than from above: the palm must not meet the neck."""
@@ -60,25 +60,27 @@ class PickBottle(Task):
         """In a grip, 8 cm above its place, upright, and nearly still."""
         still = now.speed("bottle_velocity") < HOLD_SPEED
         high = rise(now, start, "bottle") > HELD_UP
-        return high & still & is_upright(now, "bottle", 0.85) & is_held(now, "bottle", GRASP_HEIGHT, _REACH)
+        return high & still & is_upright(now, "bottle", 0.85) & is_held(now, "bottle", GRASP_HEIGHT, REACH)
 
     def signals(self, now: Readings, start: Readings) -> dict[str, Any]:
         """How the bottle is moved; toppled: it lies."""
-        return strategy(now, start, "bottle", GRASP_HEIGHT, _REACH) | {"toppled": now.z("bottle_up") < 0.5}
+        return strategy(now, start, "bottle", GRASP_HEIGHT, REACH) | {"toppled": now.z("bottle_up") < 0.5}
 
     def plan(self, start: Readings) -> list[Move]:
-        """Approach along the table with the tool nearly level, close, raise."""
+        """The nearer arm raises the bottle."""
         x, y, z = (float(value) for value in start["bottle_position"])
-        arm = nearer_arm(y)
-        angle = math.atan2(y - base_position(arm)[1], x)
-        grasp = ToolPose(x, y, z + GRASP_HEIGHT, yaw=angle, tilt=_TILT)
-        behind = dataclasses.replace(
-            grasp, x=x - 0.08 * math.cos(angle), y=y - 0.08 * math.sin(angle), z=grasp.z + 0.05
-        )
-        closed = dataclasses.replace(grasp, opening=0.0)
-        return [
-            Move({arm: behind}),
-            Move({arm: grasp}, straight=True, wait=0.08),
-            Move({arm: closed}, wait=0.16),
-            Move({arm: dataclasses.replace(closed, z=grasp.z + 0.12)}, straight=True, speed=0.7, wait=1.0),
-        ]
+        return raise_bottle(nearer_arm(y), x, y, z)
+
+
+def raise_bottle(arm: str, x: float, y: float, z: float) -> list[Move]:
+    """Approach along the table with the tool nearly level, close, raise."""
+    angle = math.atan2(y - base_position(arm)[1], x)
+    grasp = ToolPose(x, y, z + GRASP_HEIGHT, yaw=angle, tilt=_TILT)
+    behind = dataclasses.replace(grasp, x=x - 0.08 * math.cos(angle), y=y - 0.08 * math.sin(angle), z=grasp.z + 0.05)
+    closed = dataclasses.replace(grasp, opening=0.0)
+    return [
+        Move({arm: behind}),
+        Move({arm: grasp}, straight=True, wait=0.08),
+        Move({arm: closed}, wait=0.16),
+        Move({arm: dataclasses.replace(closed, z=grasp.z + 0.12)}, straight=True, speed=0.7, wait=1.0),
+    ]

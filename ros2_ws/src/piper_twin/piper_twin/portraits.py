@@ -41,12 +41,12 @@ MOMENTS: dict[str, tuple[int, float]] = {
     "put_bottles_dustbin": (0, 0.30),
     "blocks_stack": (0, 0.96),
     "shoe_place": (0, 0.60),
-    "place_a2b_left": (0, 0.58),
-    "place_a2b_right": (0, 0.58),
-    "beat_hammer_block": (0, 0.72),
+    "place_a2b_left": (1, 0.76),
+    "place_a2b_right": (2, 0.76),
+    "beat_hammer_block": (1, 0.72),
     "pick_dual_bottles": (0, 0.75),
     "lift_pot": (0, 0.85),
-    "place_phone_stand": (0, 0.60),
+    "place_phone_stand": (0, 0.76),
 }
 """Task to seed (split "demonstration") and share of the expert's plan."""
 

@@ -153,7 +153,7 @@ def test_successes_and_failures_are_filmed_alike_as_far_as_there_are_any(outcome
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"tasks": ("fold_towel",)}, "choose one of click_bell"),
+        ({"tasks": ("fold_towel",)}, "choose one of .*click_bell"),
         ({"tasks": ()}, "--tasks"),
         ({"tasks": ("click_bell", "click_bell")}, "twice"),
         ({"num_episodes": -1}, "num_episodes is -1; give at least 1"),

@@ -2,7 +2,8 @@
 
     python -m piper_twin.rates --tasks click_bell pick_bottle --num-seeds 200 --randomization standard
 
-Physics only, no images; the same seeds give the same table for any number of processes.
+With `--out` the counts go to a file too, from which `suite_page` writes docs/suite.md. Physics only, no images; the
+same seeds give the same table for any number of processes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import multiprocessing
 import os
 import signal
@@ -17,6 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import NoReturn
 
 import tyro
@@ -47,6 +50,8 @@ class RatesConfig:
     """Random streams the worlds are drawn from."""
     num_workers: int | None = None
     """Processes; one a core by default."""
+    out: Path | None = None
+    """JSON file for the counts and the command that gives them."""
 
     def __post_init__(self) -> None:
         """Refuse what names no worlds."""
@@ -56,6 +61,8 @@ class RatesConfig:
             find_task(task)
         if self.num_seeds < 1 or (self.num_workers is not None and self.num_workers < 1):
             raise VlaError("num_seeds and num_workers count from 1; give at least 1")
+        if self.out is not None and not self.out.parent.is_dir():
+            raise VlaError(f"there is no folder {self.out.parent} for the counts; make it first")
         TwinConfig(randomization=self.randomization)
         Episode(self.tasks[0], self.first_seed, self.split)
 
@@ -169,9 +176,37 @@ def table_of(rates: Sequence[ExpertRate]) -> Table:
     return table
 
 
+def write_rates(config: RatesConfig, rates: Sequence[ExpertRate]) -> None:
+    """Write the counts to `config.out`, with the command that gives them again; nothing when that is None."""
+    if config.out is None:
+        return
+    found = [
+        {
+            "task": rate.task,
+            "num_successes": rate.num_successes,
+            "num_worlds": len(rate.tries),
+            "mean_steps": rate.mean_steps,
+        }
+        for rate in rates
+    ]
+    tasks = "" if config.tasks == tuple(TASKS) else f"--tasks {' '.join(config.tasks)} "
+    command = (
+        f"python -m piper_twin.rates {tasks}--num-seeds {config.num_seeds} --first-seed {config.first_seed} "
+        f"--randomization {config.randomization} --split {config.split}"
+    )
+    config.out.write_text(json.dumps({"command": command, "rates": found}, indent=2) + "\n", encoding="utf-8")
+
+
+def _measure() -> None:
+    config = tyro.cli(RatesConfig)
+    rates = expert_rates(config)
+    Console().print(table_of(rates))
+    write_rates(config, rates)
+
+
 def main() -> NoReturn:
     """Measure what the command line asks for."""
-    exit_after(lambda: Console().print(table_of(expert_rates(tyro.cli(RatesConfig)))))
+    exit_after(_measure)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ HANDLE_AXIS = 0.036
 BLOCK_EDGE = 0.040
 CASSEROLE_HANDLE = (0.110, 0.056)
 """Where the middle of a handle's bar is: from the axis, along y to either side, and above the table [m]."""
-PHONE_SIZE = (0.114, 0.054, 0.012)
-"""Length, width and thickness [m]."""
+PHONE_SIZE = (0.114, 0.054, 0.015)
+"""Length, width and thickness [m], the bumpers on its back included."""
 STAND_ANGLE = math.radians(45.0)
 """How far a phone on its stand leans from flat."""
 STAND_GROOVE = (-0.030, 0.018)
@@ -32,6 +32,8 @@ STAND_GROOVE = (-0.030, 0.018)
 
 _SLIDING = (0.35, 0.01, 0.001)
 """Of feet on the table; it outranks the table's own."""
+_BUMPER = 0.004
+"""Height of a phone's bumpers [m]."""
 _ACROSS = (math.sqrt(0.5), math.sqrt(0.5), 0.0, 0.0)
 """Turns z to -y."""
 _FORWARD = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)
@@ -143,22 +145,28 @@ def add_casserole(spec: mujoco.MjSpec, name: str) -> None:
 
 
 def add_phone(spec: mujoco.MjSpec, name: str) -> None:
-    """A phone on its back, its upper end at +x: a dark case, a lit screen with a picture and a row of icons."""
+    """A phone on its back, its upper end at +x: a case on four bumpers, a lit screen with a bar and two rows of icons.
+
+    The bumpers lift it so far that fingers reach all of its edge.
+    """
     body = free_body(spec, name)
-    length, width, thick = (0.5 * edge for edge in PHONE_SIZE)
-    _add_look(body, "box", (length, width, thick), (0, 0, thick), (0.10, 0.10, 0.12), name=f"{name}_case")
-    top = 2.0 * thick + 0.0002
-    _add_look(
-        body, "box", (length - 0.005, width - 0.003, 0.0005), (0, 0, top), (0.30, 0.56, 0.86), name=f"{name}_screen"
-    )
+    length, width = 0.5 * PHONE_SIZE[0], 0.5 * PHONE_SIZE[1]
+    thick, middle = 0.5 * (PHONE_SIZE[2] - _BUMPER), 0.5 * (PHONE_SIZE[2] + _BUMPER)
+    _add_look(body, "box", (length, width, thick), (0, 0, middle), (0.10, 0.10, 0.12), name=f"{name}_case")
+    for x in (-0.045, 0.045):
+        _add_look(body, "box", (0.006, 0.018, _BUMPER / 2), (x, 0, _BUMPER / 2), (0.25, 0.25, 0.27))
+    top = PHONE_SIZE[2] + 0.0002
+    screen = (length - 0.005, width - 0.003, 0.0005)
+    _add_look(body, "box", screen, (0, 0, top), (0.30, 0.56, 0.86), name=f"{name}_screen")
     _add_look(body, "box", (0.003, 0.009, 0.0003), (length - 0.009, 0, top + 0.0006), (0.05, 0.05, 0.06))
     for row, x in enumerate((0.012, -0.010)):
         for column, y in enumerate((-0.014, 0.0, 0.014)):
             shade = _ICONS[(3 * row + column) % len(_ICONS)]
             _add_look(body, "box", (0.0045, 0.0045, 0.0003), (x, y, top + 0.0006), shade)
     _add_look(body, "box", (0.006, width - 0.006, 0.0003), (-length + 0.016, 0, top + 0.0006), (0.92, 0.93, 0.95))
-    grip = {"solimp": (0.98, 0.995, 0.001, 0.5, 2), "priority": 1}  # so thin a thing creeps out of a soft grip
-    add_contact(body, "box", (length, width, thick), pos=(0, 0, thick), mass=0.12, **grip)
+    stiff = {"solimp": (0.98, 0.995, 0.001, 0.5, 2), "priority": 1}  # fingers do not sink into its edges
+    add_contact(body, "box", (length, width, thick), pos=(0, 0, middle), mass=0.12, **stiff)
+    _add_soles(body, 0.045, 0.014)
 
 
 _ICONS: tuple[Triple, ...] = ((0.95, 0.78, 0.20), (0.90, 0.28, 0.24), (0.30, 0.72, 0.36), (0.96, 0.96, 0.96))

@@ -41,7 +41,7 @@ class BeatHammerBlock(Task):
         "pick up the hammer and strike the block",
         "grab the hammer by its handle and hammer on the block",
     )
-    horizon = 128
+    horizon = 144
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:
         """A hammer and a block."""

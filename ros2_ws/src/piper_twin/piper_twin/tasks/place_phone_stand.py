@@ -15,7 +15,7 @@ from piper_twin.predicates import is_released, is_still, is_upright, shift_xy, s
 from piper_twin.robot import DEG
 from piper_twin.task import Placement, Readings, Scene, Task
 
-GRASP_HEIGHT = 0.012
+GRASP_HEIGHT = 0.014
 """Of the tool over the phone's back [m]."""
 IN_PLACE = 0.02
 """Largest distance of the phone from where it rests on its stand [m]."""

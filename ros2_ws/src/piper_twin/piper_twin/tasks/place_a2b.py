@@ -49,7 +49,7 @@ class PlaceA2b(Task):
             (x, y), (clock_x, clock_y) = rng.uniform(((0.24, 0.06), (0.27, 0.05)), ((0.42, 0.34), (0.38, 0.28)))
             to_y = clock_y + arm_side * self.side * _PLACE
             apart = math.hypot(x - clock_x, y - clock_y), math.hypot(x - clock_x, y - to_y)
-            if -0.03 < to_y < 0.34 and apart[0] > 0.13 and apart[1] > 0.10:
+            if -0.03 < to_y < 0.34 and apart[0] > 0.15 and apart[1] > 0.10:
                 break
         base_y = base_position(nearer_arm(arm_side * y))[1]
         heading = math.atan2(arm_side * y - base_y, x) + rng.uniform(-0.5, 0.5) + math.pi * rng.integers(2)

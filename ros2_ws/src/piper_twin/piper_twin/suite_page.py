@@ -1,7 +1,7 @@
 """docs/suite.md: a page of all benchmark tasks, written from the tasks themselves and from measured rates.
 
-    python -m piper_twin.rates --num-seeds 200 --randomization standard --out rates.json
-    python -m piper_twin.suite_page --rates rates.json --out docs/suite.md
+    python -m piper_twin.rates --num-seeds 200 --randomization standard --out docs/suite_rates.json
+    python -m piper_twin.suite_page --rates docs/suite_rates.json --out docs/suite.md
 
 What a task counts as success is its class's docstring, so page and code say the same.
 """

@@ -37,7 +37,9 @@ def test_the_page_has_every_task_with_its_phrasings_predicate_and_horizon(rates_
     for task in TASKS.values():
         section = page.split(f"## {task.name}\n")[1].split("\n## ")[0]
         assert all(f'"{words}"' in section for words in task.instructions)
-        assert type(task).__doc__.split("\n")[0] in section
+        words = type(task).__doc__
+        assert words is not None
+        assert words.split("\n")[0] in section
         assert f"Horizon: {task.horizon} steps" in section
     assert "| [click_bell](#click_bell) | 64 | 2 of 2 | 34.2 to 100 % | 25 |" in page
     assert "| 0 of 2 | 0.0 to 66 % | - |" in page

@@ -49,7 +49,12 @@ OBJECTS = {
     "pick_dual_bottles": ("bottle1", "bottle2"),
     "lift_pot": ("pot",),
     "place_phone_stand": ("phone", "stand"),
+    "move_can_pot_strict": ("can", "pot"),
+    "place_a2b_left_strict": ("car", "clock"),
+    "place_a2b_right_strict": ("car", "clock"),
 }
+PLACING = ("place_empty_cup", "stack_bowls", "move_can_pot", "shoe_place", "place_phone_stand")
+STRICT = tuple(name for name in BENCHMARK if name.endswith("_strict"))
 
 
 def start_worlds(name, seeds=range(NUM_SEEDS), randomization="standard"):
@@ -195,10 +200,7 @@ def test_starts_are_within_reach_of_either_arm_and_differ(name):
     assert len({(place.x, place.y) for place in places}) == len(places)
 
 
-PLACINGS = ("place_empty_cup", "stack_bowls", "move_can_pot", "shoe_place", "place_phone_stand")
-
-
-@pytest.mark.parametrize("name", [*PLACINGS, "place_a2b_left", "place_a2b_right"])
+@pytest.mark.parametrize("name", [*PLACING, "place_a2b_left", "place_a2b_right"])
 def test_placing_counts_only_after_letting_go(name):
     """The object stands where it belongs before the gripper opens; success waits for the gripper."""
     _, _, rows, world = run_expert(name, 1)
@@ -296,6 +298,45 @@ def test_what_takes_two_arms_is_not_done_with_one(name):
     worlds.close()
     assert not success
     assert "grasped" in seen
+
+
+@pytest.mark.parametrize("name", STRICT)
+def test_pushing_it_there_does_not_count_where_it_must_be_carried(name):
+    there = 0
+    for seed in range(2 * NUM_SEEDS):
+        worlds = start_worlds(name, [seed], randomization="off")
+        world = worlds.world(0)
+        start = Readings(world.compiled.layout, world.start)
+        try:
+            plan = commands(push(name.removesuffix("_strict"), start), world.command)
+        except Unreachable:
+            continue
+        success, seen, _ = run_plan(worlds, plan)
+        there += bool(world.compiled.task.success(Readings(world.compiled.layout, world.sensors), start))
+        worlds.close()
+        assert not success
+        assert "lifted" not in seen
+    assert there >= 2, "it ends where it belongs"
+
+
+@pytest.mark.parametrize("name", STRICT)
+def test_a_strict_task_remembers_from_chunk_to_chunk_that_the_object_was_carried(name):
+    worlds = start_worlds(name, [0])
+    world = worlds.world(0)
+    plan = commands(world.compiled.task.plan(Readings(world.compiled.layout, world.start)), world.command)
+    earned, done = [], False
+    for begin in range(0, len(plan), CHUNK):
+        outcome = worlds.step_chunk([0], plan[None, begin : begin + CHUNK])
+        earned.append(world.earned)
+        done = bool(outcome.done_B[0])
+        if done:
+            break
+    assert done
+    assert outcome.success_B[0]
+    assert earned.index(True) < len(earned) - 1, "carried in an earlier chunk than the last"
+    worlds.reset([0], [Episode(name, 0, "evaluation")])
+    assert not worlds.world(0).earned
+    worlds.close()
 
 
 def test_play_has_none_of_the_benchmark_s_objects():

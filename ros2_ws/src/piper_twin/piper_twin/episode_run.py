@@ -105,7 +105,10 @@ class EpisodeRun:
 
     def _is_solved(self) -> bool:
         now = Readings(self._world.compiled.layout, self._data.sensordata)
-        return bool(self._world.compiled.task.success(now, self._start))
+        task = self._world.compiled.task
+        met = task.prerequisite(now, self._start)
+        self._world.earned |= met is None or bool(met)
+        return self._world.earned and bool(task.success(now, self._start))
 
     def _look(self, steps: int, solved_after: float | None) -> Moment:
         world, data = self._world, self._data

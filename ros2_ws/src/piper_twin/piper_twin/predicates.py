@@ -69,6 +69,11 @@ def is_pushed(now: Readings, start: Readings, body: str, height: float, reach: f
     return sliding & (shift_xy(now, start, body) > PUSHED) & ~is_held(now, body, height, reach)
 
 
+def is_carried(now: Readings, start: Readings, body: str, height: float, reach: float = REACH) -> Any:
+    """Whether a gripper holds the body off the table."""
+    return is_held(now, body, height, reach) & (rise(now, start, body) > LIFTED)
+
+
 def strategy(now: Readings, start: Readings, body: str, height: float, reach: float = REACH) -> dict[str, Any]:
     """The signals by which ways of moving one body are told apart."""
     return {

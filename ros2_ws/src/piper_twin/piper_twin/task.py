@@ -102,6 +102,14 @@ class Task(abc.ABC):
     def success(self, now: Readings, start: Readings) -> Any:
         """Whether the task is done, shape of the leading axes; `start` is the episode's first reading."""
 
+    def prerequisite(self, now: Readings, start: Readings) -> Any:
+        """What must have happened at some moment of the episode for success to count; None: only how it ends counts.
+
+        A strict task asks here for the way, such as an object carried instead of pushed. Of the shape of the leading
+        axes; whoever steps the world remembers it.
+        """
+        del now, start
+
     @abc.abstractmethod
     def signals(self, now: Readings, start: Readings) -> dict[str, Any]:
         """What happens at this moment (grasped, lifted, pushed), each of the shape of the leading axes."""

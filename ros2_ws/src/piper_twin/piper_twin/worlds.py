@@ -77,6 +77,8 @@ class World:
     """Sensor values at the last physics step: 4 ms before `state`, about the age of what an arm reports at 200 Hz."""
     image_rng: np.random.Generator
     steps: int = 0
+    earned: bool = False
+    """The task's prerequisite was met at some moment."""
     broken: bool = False
     """Physics broke down: nothing that happens from here on counts."""
 
@@ -232,7 +234,7 @@ class WorldBatch:
             at_steps = sensors[row][SUBSTEPS - 1 :: SUBSTEPS][:num_left]
             now, start = Readings(world.compiled.layout, at_steps), Readings(world.compiled.layout, world.start)
             dropped[row] = world.broken
-            hits = np.flatnonzero(task.success(now, start))
+            hits = np.flatnonzero(task.success(now, start) & _earned(world, now, start))
             success[row] = len(hits) > 0
             steps[row] = hits[0] + 1 if success[row] else len(at_steps)
             world.steps += int(steps[row])
@@ -293,6 +295,16 @@ class WorldBatch:
         self._rollout.close()
         for renderer in self._renderers.values():
             renderer.close()
+
+
+def _earned(world: World, now: Readings, start: Readings) -> npt.NDArray[np.bool_]:
+    """Whether the prerequisite has been met up to each of the moments `now` (T); the world remembers it."""
+    met = world.compiled.task.prerequisite(now, start)
+    if met is None:
+        return np.ones(len(now.values), dtype=bool)
+    met = np.logical_or.accumulate(met) | world.earned
+    world.earned |= bool(met.any())
+    return met
 
 
 def _ignore(warning: str) -> None:

@@ -70,6 +70,8 @@ class TaskWorlds:
         """The newest."""
         self._steps_B = torch.zeros(num_rows, dtype=torch.int64, device=lane.device)
         self._broken_B = torch.zeros(num_rows, dtype=torch.bool, device=lane.device)
+        self._earned_B = torch.zeros_like(self._broken_B)
+        """The task's prerequisite was met at some moment."""
         self._is_blank = True
         self._columns = torch.as_tensor(compiled.joint_columns, device=lane.device)
 
@@ -90,7 +92,7 @@ class TaskWorlds:
 
     def _rows(self) -> list[Tensor]:
         whole = [self.command_BA, self.velocity_BA, self.start_BS, self.sensors_BS]
-        return [*whole, self._steps_B, self._broken_B]
+        return [*whole, self._steps_B, self._broken_B, self._earned_B]
 
     def start(self, rows: Sequence[int], starts: Sequence[Start]) -> None:
         """Begin an episode in each row."""
@@ -107,6 +109,7 @@ class TaskWorlds:
         self.start_BS[where] = self.sensors_BS[where] = sensors.to(self._lane.device)
         self._steps_B[where] = 0
         self._broken_B[where] = False
+        self._earned_B[where] = False
 
     def step(self, actions_BKA: Tensor, active_B: Tensor) -> Verdict:
         """Run a chunk of joint targets in the active rows.
@@ -126,7 +129,7 @@ class TaskWorlds:
         self.sensors_BS = torch.where(active_B[:, None], readings_BKS[:, -1], self.sensors_BS)
         self._broken_B |= broken_B
         with self._lane.timed("predicates"):
-            success_B, steps_B, signals = self._judge(readings_BKS)
+            success_B, steps_B, signals = self._judge(readings_BKS, active_B)
         self._steps_B += torch.where(active_B, steps_B, 0)
         return Verdict(
             sent_BKA=sent_BKA,
@@ -147,7 +150,7 @@ class TaskWorlds:
         """
         self._physics.peaks.require_room()
 
-    def _judge(self, readings_BKS: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _judge(self, readings_BKS: Tensor, active_B: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Success, steps that count (up to it or the horizon, none of a broken world), and what was seen in them."""
         task, layout = self.compiled.task, self.compiled.layout
         now, start = Readings(layout, readings_BKS), Readings(layout, self.start_BS[:, None])
@@ -155,6 +158,11 @@ class TaskWorlds:
         left_B = torch.where(self._broken_B, 0, self._horizon - self._steps_B)
         counts_BK = count < left_B[:, None]
         hits_BK = task.success(now, start) & counts_BK
+        met_BK = task.prerequisite(now, start)
+        if met_BK is not None:
+            earned_BK = ((met_BK & counts_BK).cumsum(dim=1) > 0) | self._earned_B[:, None]
+            hits_BK &= earned_BK
+            self._earned_B |= earned_BK[:, -1] & active_B
         success_B = hits_BK.any(dim=1)
         steps_B = torch.where(success_B, hits_BK.int().argmax(dim=1) + 1, counts_BK.sum(dim=1))
         counts_BK = count < steps_B[:, None]

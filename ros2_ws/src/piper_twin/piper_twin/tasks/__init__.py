@@ -10,10 +10,10 @@ from piper_twin.tasks.click_bell import ClickBell
 from piper_twin.tasks.handover_block import HandoverBlock
 from piper_twin.tasks.handover_mic import HandoverMic
 from piper_twin.tasks.lift_pot import LiftPot
-from piper_twin.tasks.move_can_pot import MoveCanPot
+from piper_twin.tasks.move_can_pot import MoveCanPot, MoveCanPotStrict
 from piper_twin.tasks.pick_bottle import PickBottle
 from piper_twin.tasks.pick_dual_bottles import PickDualBottles
-from piper_twin.tasks.place_a2b import PlaceA2bLeft, PlaceA2bRight
+from piper_twin.tasks.place_a2b import PlaceA2bLeft, PlaceA2bLeftStrict, PlaceA2bRight, PlaceA2bRightStrict
 from piper_twin.tasks.place_empty_cup import PlaceEmptyCup
 from piper_twin.tasks.place_phone_stand import PlacePhoneStand
 from piper_twin.tasks.play import PLAY_TASKS
@@ -30,6 +30,7 @@ TASKS: dict[str, Task] = {
         PickBottle(),
         StackBowls(),
         MoveCanPot(),
+        MoveCanPotStrict(),
         HandoverMic(),
         HandoverBlock(),
         BlocksRankRgb(),
@@ -37,7 +38,9 @@ TASKS: dict[str, Task] = {
         BlocksStack(),
         ShoePlace(),
         PlaceA2bLeft(),
+        PlaceA2bLeftStrict(),
         PlaceA2bRight(),
+        PlaceA2bRightStrict(),
         BeatHammerBlock(),
         PickDualBottles(),
         LiftPot(),

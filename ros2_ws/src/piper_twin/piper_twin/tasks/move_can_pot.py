@@ -1,4 +1,4 @@
-"""Move a can to beside a pot: carried or pushed, only where it ends counts."""
+"""Move a can to beside a pot: carried or pushed, only where it ends counts; strictly, it must be carried."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from piper_twin import props
 from piper_twin.moves import Move, ToolPose, nearer_arm
-from piper_twin.predicates import is_held, is_still, is_upright, rise, shift_xy, strategy
+from piper_twin.predicates import is_carried, is_held, is_still, is_upright, rise, shift_xy, strategy
 from piper_twin.task import Placement, Readings, Scene, Task
 
 GRASP_HEIGHT = 0.055
@@ -60,12 +60,15 @@ class MoveCanPot(Task):
 
     def success(self, now: Readings, start: Readings) -> Any:
         """The can stands beside the pot, at rest and not held; the pot is where it was."""
-        aside = abs(now.y("can_position") - now.y("pot_position"))
-        beside = (aside > BESIDE[0]) & (aside < BESIDE[1])
-        level = abs(now.x("can_position") - now.x("pot_position")) < LEVEL_WITH
         standing = is_upright(now, "can", 0.98) & is_still(now, "can") & (abs(rise(now, start, "can")) < 0.004)
         pot_stays = is_upright(now, "pot") & is_still(now, "pot") & (shift_xy(now, start, "pot") < 0.04)
-        return beside & level & standing & pot_stays & ~is_held(now, "can", GRASP_HEIGHT)
+        return self.is_there(now) & standing & pot_stays & ~is_held(now, "can", GRASP_HEIGHT)
+
+    def is_there(self, now: Readings) -> Any:
+        """Whether the can is beside the pot, or above that place."""
+        aside = abs(now.y("can_position") - now.y("pot_position"))
+        level = abs(now.x("can_position") - now.x("pot_position")) < LEVEL_WITH
+        return level & (aside > BESIDE[0]) & (aside < BESIDE[1])
 
     def signals(self, now: Readings, start: Readings) -> dict[str, Any]:
         """How the can is moved, and whether the pot was."""
@@ -92,3 +95,13 @@ class MoveCanPot(Task):
             Move({arm: released}, wait=0.12),
             Move({arm: dataclasses.replace(released, z=0.15)}, wait=0.4),
         ]
+
+
+class MoveCanPotStrict(MoveCanPot):
+    """The same, but a gripper must have held the can above its place before it stands there."""
+
+    name = "move_can_pot_strict"
+
+    def prerequisite(self, now: Readings, start: Readings) -> Any:
+        """Carried, not pushed."""
+        return self.is_there(now) & is_carried(now, start, "can", GRASP_HEIGHT)

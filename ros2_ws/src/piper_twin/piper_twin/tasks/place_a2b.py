@@ -1,4 +1,4 @@
-"""Put a toy car to the left, or to the right, of an alarm clock: carried or pushed, only where it ends counts."""
+"""Put a toy car to the left, or to the right, of an alarm clock: carried or pushed, only where it ends counts; strictly, it must be carried."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from piper_twin import belongings
 from piper_twin.moves import Move, ToolPose, base_position, nearer_arm
-from piper_twin.predicates import is_held, is_still, is_upright, rise, shift_xy, strategy
+from piper_twin.predicates import is_carried, is_held, is_still, is_upright, rise, shift_xy, strategy
 from piper_twin.task import Placement, Readings, Scene, Task
 
 GRASP_HEIGHT = 0.020
@@ -65,12 +65,15 @@ class PlaceA2b(Task):
 
     def success(self, now: Readings, start: Readings) -> Any:
         """The car stands on its wheels at that side, at rest and let go; the clock is where it was."""
-        aside = self.side * (now.y("car_position") - now.y("clock_position"))
-        level = abs(now.x("car_position") - now.x("clock_position")) < LEVEL_WITH
-        beside = (aside > BESIDE[0]) & (aside < BESIDE[1]) & level
         standing = is_upright(now, "car", 0.98) & is_still(now, "car") & (abs(rise(now, start, "car")) < 0.004)
         clock_stays = is_upright(now, "clock") & is_still(now, "clock") & (shift_xy(now, start, "clock") < 0.03)
-        return beside & standing & clock_stays & ~is_held(now, "car", GRASP_HEIGHT)
+        return self.is_there(now) & standing & clock_stays & ~is_held(now, "car", GRASP_HEIGHT)
+
+    def is_there(self, now: Readings) -> Any:
+        """Whether the car is at that side of the clock, or above that place."""
+        aside = self.side * (now.y("car_position") - now.y("clock_position"))
+        level = abs(now.x("car_position") - now.x("clock_position")) < LEVEL_WITH
+        return (aside > BESIDE[0]) & (aside < BESIDE[1]) & level
 
     def signals(self, now: Readings, start: Readings) -> dict[str, Any]:
         """How the car is moved, and whether the clock was."""
@@ -130,3 +133,23 @@ class PlaceA2bRight(PlaceA2b):
         "move the toy car to the right side of the clock",
         "set the car down beside the alarm clock, on its right",
     )
+
+
+class _Strict(PlaceA2b):
+    """A gripper must have held the car above its place before it stands there."""
+
+    def prerequisite(self, now: Readings, start: Readings) -> Any:
+        """Carried, not pushed."""
+        return self.is_there(now) & is_carried(now, start, "car", GRASP_HEIGHT)
+
+
+class PlaceA2bLeftStrict(_Strict, PlaceA2bLeft):
+    """The same, but a gripper must have held the car above its place before it stands there."""
+
+    name = "place_a2b_left_strict"
+
+
+class PlaceA2bRightStrict(_Strict, PlaceA2bRight):
+    """The same, but a gripper must have held the car above its place before it stands there."""
+
+    name = "place_a2b_right_strict"

@@ -4,13 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("mujoco_warp", reason='install it with pip install -c constraints.txt -e ".[warp]"')
 
 from piper_twin.episode import Episode
+from piper_twin.expert import commands
 from piper_twin.mjwarp.worlds import WarpWorlds
 from piper_twin.robot import ARMS, HOME
-from piper_twin.worlds import TwinConfig
+from piper_twin.task import Readings
+from piper_twin.worlds import TwinConfig, WorldBatch
 from vla_policy.errors import VlaError
 
 BOTH_HOME = np.tile(HOME, len(ARMS))
@@ -82,6 +85,36 @@ def test_two_tasks_share_the_slots(anywhere):
     assert set(outcome.signals[0]) == {"touched", "pushed", "lifted"}
     assert set(outcome.signals[1]) == {"grasped", "lifted", "pushed", "toppled"}
     assert worlds.instruction(0) != worlds.instruction(1)
+
+
+def readings_of_the_expert(episode: Episode) -> np.ndarray:
+    """Sensor values at every control step until success (T, num_sensors), from the other backend."""
+    worlds, rows = WorldBatch(1, BLIND), []
+    worlds.reset([0], [episode])
+    world = worlds.world(0)
+    for row in commands(world.compiled.task.plan(Readings(world.compiled.layout, world.start)), world.command):
+        outcome = worlds.step_chunk([0], row[None, None])
+        rows.append(world.sensors.copy())
+        if outcome.done_B[0]:
+            break
+    assert outcome.success_B[0]
+    return np.array(rows)
+
+
+def test_a_prerequisite_is_remembered_from_chunk_to_chunk_and_forgotten_with_the_episode(on_cpu):
+    """Both rows are shown the can where it belongs; only the first was shown before how it was carried there."""
+    episode = Episode("move_can_pot_strict", 0)
+    worlds = start(on_cpu, episode, episode)
+    mine = worlds._tasks[episode.task]
+    shown = torch.as_tensor(readings_of_the_expert(episode), dtype=torch.float32)
+    carried, stood, done = shown[:-1], shown[:1].expand(len(shown) - 1, -1), shown[-1:].expand(2, 1, -1)
+    active = torch.tensor([True, True])
+    assert not mine._judge(torch.stack([carried, stood]), active)[0].any()
+    assert mine._judge(done, active)[0].tolist() == [True, False]
+    worlds.reset([0], [episode])
+    assert mine._judge(done, active)[0].tolist() == [False, False]
+    mine._judge(torch.stack([carried, carried]), torch.tensor([False, True]))
+    assert mine._judge(done, active)[0].tolist() == [False, True], "a row that did not move saw nothing"
 
 
 def test_the_horizon_ends_an_episode_without_success(anywhere):

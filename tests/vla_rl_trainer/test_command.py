@@ -108,7 +108,7 @@ def test_find_suggests_the_nearest():
 
 
 def test_find_suggests_nothing_far_fetched():
-    with pytest.raises(VlaError, match="task 'zzz' does not exist; choose one of .*click_bell"):
+    with pytest.raises(VlaError, match=r"task 'zzz' does not exist; choose one of .*click_bell"):
         find({"click_bell": 1}, "zzz", "task")
 
 

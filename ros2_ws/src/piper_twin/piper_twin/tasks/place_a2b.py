@@ -1,4 +1,4 @@
-"""Put a toy car to the left, or to the right, of an alarm clock: carried or pushed, only where it ends counts; strictly, it must be carried."""
+"""Put a toy car to the left or right of an alarm clock: carried or pushed, only where it ends counts; or carried."""
 
 from __future__ import annotations
 

@@ -99,10 +99,10 @@ def worker_memory(env: ProcessVectorEnv, task: str, slots: Sequence[int]) -> int
     (process,) = env.process_ids
     seen = env.reset(slots, [Episode(task, slot) for slot in slots])
     env.step_chunk(slots, small_motions(length=8)(seen, []))
-    return _resident(process)
+    return resident_memory(process)
 
 
-def _resident(process: int) -> int:
+def resident_memory(process: int) -> int:
     """Resident set of a process [B]; the shared images count in full."""
     file = Path(f"/proc/{process}/smaps_rollup")
     for line in file.read_text().splitlines():

@@ -64,6 +64,22 @@ def test_a_world_does_not_depend_on_those_beside_it(cache):
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.parametrize("task", MIXED)
+def test_leaving_out_what_is_beside_the_view_changes_no_pixel(cache, task):
+    worlds = LiberoWorlds(1, LiberoConfig(cache=cache))
+    worlds.reset([0], [Episode(task, 0)])
+    shown, whole = (np.zeros((1, 2, 128, 128, 3), dtype=np.uint8) for _ in range(2))
+    for seed in range(4):
+        worlds.step_chunk([0], motion(1, 16, seed))
+        worlds.images([0], shown)
+        cameras = worlds.scene(task)._cameras
+        assert cameras is not None and cameras._culls
+        cameras._culls = False
+        worlds.images([0], whole)
+        cameras._culls = True
+        np.testing.assert_array_equal(shown, whole)
+
+
 def test_an_episode_ends_at_the_official_horizon(cache):
     worlds = LiberoWorlds(1, LiberoConfig(images=False, cache=cache))
     worlds.reset([0], [Episode(SOUP, 0)])

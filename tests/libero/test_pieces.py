@@ -10,7 +10,7 @@ import pytest
 from piper_twin.episode import Episode
 from vla_policy.errors import VlaError
 from vla_rl_trainer.envs.libero_env import LiberoVectorEnv
-from vla_rl_trainer.libero import assets, cache, meshes, protocol, stock
+from vla_rl_trainer.libero import assets, cache, protocol, stock
 from vla_rl_trainer.libero.camera import beside_view
 from vla_rl_trainer.libero.compile_task import CompileConfig, ensure_compiled
 from vla_rl_trainer.libero.controller import ControllerConstants, rotation_of
@@ -295,7 +295,7 @@ def test_a_task_that_cannot_be_compiled_is_one_error(monkeypatch, tmp_path):
         env.compile_tasks(["libero_goal/3"])
 
 
-LOOKING = """<mujoco><asset><mesh name="wedge" vertex="0 0 0  1 0 0  0 1 0  0 0 1"/></asset><worldbody>
+LOOKING = """<mujoco><worldbody>
   <camera name="down" pos="0 0 1" fovy="90"/>
   <geom name="floor" type="plane" size="9 9 1" pos="50 0 -1" contype="0"/>
   <geom name="within" size="0.1" pos="0.5 0 0"/>
@@ -304,8 +304,6 @@ LOOKING = """<mujoco><asset><mesh name="wedge" vertex="0 0 0  1 0 0  0 1 0  0 0 
   <geom name="behind" size="0.1" pos="0 0 2"/>
   <geom name="long, reaching in" type="box" size="0.5 0.01 0.01" pos="1.4 0 0"/>
   <geom name="long, alongside" type="box" size="0.01 0.5 0.01" pos="1.4 0 0"/>
-  <geom name="hull" type="mesh" mesh="wedge" pos="9 9 0"/>
-  <geom name="skin" type="mesh" mesh="wedge" pos="9 9 0" contype="0" conaffinity="0" group="1"/>
 </worldbody></mujoco>"""
 
 
@@ -314,13 +312,4 @@ def test_only_what_a_camera_cannot_show_is_beside_its_view():
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     beside = {model.geom(geom).name for geom in np.flatnonzero(beside_view(model, data, 0))}
-    assert beside == {"beside", "behind", "long, alongside", "hull", "skin"}
-
-
-def test_a_mesh_that_collides_and_is_seen_is_lightened_only_where_it_is_seen():
-    spec = mujoco.MjSpec.from_string(LOOKING)
-    meshes._only_seen(spec, "wedge").uservert = [0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2]
-    model = spec.compile()
-    lengths = {name: np.ptp(model.mesh_vert[model.mesh_vertadr[mesh] :][:4, 0])
-               for name in ("hull", "skin") for mesh in model.geom(name).dataid}  # fmt: skip
-    assert lengths["skin"] == pytest.approx(2.0 * lengths["hull"], rel=0.01)
+    assert beside == {"beside", "behind", "long, alongside"}

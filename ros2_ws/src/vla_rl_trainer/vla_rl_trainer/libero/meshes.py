@@ -1,8 +1,7 @@
 """Fewer triangles and smaller textures for a model that is only looked at: drawing costs vertices, not pixels.
 
 Software rendering of a stock LIBERO scene spends its time on a quarter of a million triangles that a 128 px image
-cannot show. Meshes that collide are never touched, physics must not change: where they are seen too, a lighter one is
-shown in their place.
+cannot show. Meshes that collide are never touched: physics must not change.
 """
 
 from __future__ import annotations
@@ -21,37 +20,21 @@ Array = npt.NDArray[np.float64]
 
 MAX_FACES = 700
 """Triangles of one mesh: at 128 px half as far from the benchmark's images as what multisampling smooths."""
-MAX_ARM_FACES = 250
-"""The same for a part of the arm and its mount, which no camera sees from near: a triangle is a pixel or two."""
-_ARM = ("robot0_link", "mount0_")
-"""How their meshes' names begin; the hand, which is near its camera, is not of them."""
 MAX_TEXTURE = 512
 """Side of a texture [px]."""
 _MAY_DIFFER = ("dof_length", "geom_matid", "geom_dataid")
 """Of a physical field's kind, but not used in stepping: sizes for putting bodies to sleep, references to looks."""
 _WELD = 1e-7
 """Vertices nearer than this are one [m]."""
-_COARSE_WELD = 5e-3
-"""The same for a mesh with so many holes that it cannot be decimated, and which is never near: half a pixel [m]."""
-
-
-def max_faces(name: str) -> int:
-    """Triangles that a mesh may have."""
-    return MAX_ARM_FACES if name.startswith(_ARM) else MAX_FACES
 
 
 def visual_meshes(model: mujoco.MjModel) -> list[int]:
-    """Meshes that are looked at and have more triangles than a small image needs."""
-    is_seen = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & ~_collides(model)
-    seen = set(model.geom_dataid[is_seen].tolist())
-    return [mesh for mesh in sorted(seen) if model.mesh_facenum[mesh] > max_faces(model.mesh(mesh).name)]
-
-
-def _collides(geoms: Any) -> Any:
-    """Whether geoms take part in physics: of a model, all of them; of a spec's geom, this one."""
-    of = "geom_" if isinstance(geoms, mujoco.MjModel) else ""
-    contype, conaffinity, group = (getattr(geoms, of + name) for name in ("contype", "conaffinity", "group"))
-    return (contype != 0) | (conaffinity != 0) | (group == 0)
+    """Meshes that no colliding geom uses and that have more triangles than a small image needs."""
+    is_mesh = model.geom_type == mujoco.mjtGeom.mjGEOM_MESH
+    collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0) | (model.geom_group == 0)
+    solid = set(model.geom_dataid[is_mesh & collides].tolist())
+    seen = set(model.geom_dataid[is_mesh & ~collides].tolist())
+    return [mesh for mesh in sorted(seen - solid) if model.mesh_facenum[mesh] > MAX_FACES]
 
 
 def lighten(spec: mujoco.MjSpec, model: mujoco.MjModel, folder: Path) -> mujoco.MjModel:
@@ -64,8 +47,8 @@ def lighten(spec: mujoco.MjSpec, model: mujoco.MjModel, folder: Path) -> mujoco.
     """
     for mesh in visual_meshes(model):
         name = model.mesh(mesh).name
-        light_mesh = _decimate(*_original(model, mesh), max_faces(name))
-        _replace(_only_seen(spec, name), *light_mesh)
+        found = next(one for one in spec.meshes if one.name == name)
+        _replace(found, *_decimate(*_original(model, mesh)))
     for texture in spec.textures:
         _reduce(texture, folder)
     for material in spec.materials:
@@ -75,19 +58,6 @@ def lighten(spec: mujoco.MjSpec, model: mujoco.MjModel, folder: Path) -> mujoco.
     light.site_rgba[:] = model.site_rgba
     require_same_physics(model, light)
     return light
-
-
-def _only_seen(spec: mujoco.MjSpec, name: str) -> Any:
-    """The mesh of that name, or a new one for those of its geoms that do not collide, where others do."""
-    geoms = [geom for geom in spec.geoms if geom.type == mujoco.mjtGeom.mjGEOM_MESH and geom.meshname == name]
-    found = next(one for one in spec.meshes if one.name == name)
-    if not any(_collides(geom) for geom in geoms):
-        return found
-    new = spec.add_mesh(name=f"{name} as seen")
-    for geom in geoms:
-        if not _collides(geom):
-            geom.meshname = new.name
-    return new
 
 
 def require_same_physics(model: mujoco.MjModel, other: mujoco.MjModel) -> None:
@@ -124,27 +94,21 @@ def _original(model: mujoco.MjModel, mesh: int) -> tuple[Array, npt.NDArray[np.i
 
 
 def _decimate(
-    points: Array, faces: npt.NDArray[np.int64], corners: Array | None, count: int
+    points: Array, faces: npt.NDArray[np.int64], corners: Array | None
 ) -> tuple[Array, npt.NDArray[np.int64], Array | None]:
-    new_points, new_faces = _simplify(points, faces, count, _WELD)
-    if count == MAX_ARM_FACES and len(new_faces) > 2 * count:
-        new_points, new_faces = _simplify(points, faces, count, _COARSE_WELD)
+    library: Any = importlib.import_module("fast_simplification")
+    _, first, weld = np.unique(
+        np.round(points / _WELD).astype(np.int64), axis=0, return_index=True, return_inverse=True
+    )
+    welded = weld.reshape(-1)[faces]
+    welded = welded[(welded != np.roll(welded, 1, axis=1)).all(axis=1)]
+    new_points, new_faces = library.simplify(
+        points[first].astype(np.float32), welded.astype(np.int32), target_count=MAX_FACES
+    )
+    new_points, new_faces = new_points.astype(np.float64), new_faces.astype(np.int64)
     if corners is None:
         return new_points, new_faces, None
     return new_points, new_faces, _transfer(points, faces, corners, new_points[new_faces])
-
-
-def _simplify(
-    points: Array, faces: npt.NDArray[np.int64], count: int, weld: float
-) -> tuple[Array, npt.NDArray[np.int64]]:
-    library: Any = importlib.import_module("fast_simplification")
-    _, first, place = np.unique(
-        np.round(points / weld).astype(np.int64), axis=0, return_index=True, return_inverse=True
-    )
-    welded = place.reshape(-1)[faces]
-    welded = welded[(welded != np.roll(welded, 1, axis=1)).all(axis=1)]
-    found = library.simplify(points[first].astype(np.float32), welded.astype(np.int32), target_count=count)
-    return found[0].astype(np.float64), found[1].astype(np.int64)
 
 
 def _transfer(points: Array, faces: npt.NDArray[np.int64], corners: Array, triangles: Array) -> Array:

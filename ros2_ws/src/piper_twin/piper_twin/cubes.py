@@ -14,7 +14,7 @@ from piper_twin import household
 from piper_twin.carrying import away_from_base, rest, set_down, take, together
 from piper_twin.moves import Move, ToolPose, nearer_arm
 from piper_twin.predicates import is_released, is_still, is_upright, strategy
-from piper_twin.task import Placement, Readings
+from piper_twin.task import Placement, Readings, Scene, Task
 
 COLOURS = {"red": (0.80, 0.14, 0.12), "green": (0.14, 0.58, 0.22), "blue": (0.14, 0.28, 0.76)}
 CUBES = tuple(COLOURS)
@@ -26,12 +26,6 @@ _ROOM = 0.22
 """Between two places where two grippers can work at the same time [m]."""
 _CARRY = 0.08
 """How far a cube is raised [m]."""
-
-
-def add_cubes(spec: mujoco.MjSpec) -> None:
-    """One of each colour, named after it."""
-    for name, colour in COLOURS.items():
-        household.add_cube(spec, name, colour)
 
 
 def scatter(rng: np.random.Generator) -> dict[str, Placement]:
@@ -60,13 +54,27 @@ def are_left_alone(now: Readings) -> Any:
     return alone
 
 
-def signals(now: Readings, start: Readings) -> dict[str, Any]:
-    """How any of the cubes is moved."""
-    seen: dict[str, Any] = {}
-    for cube in CUBES:
-        for name, value in strategy(now, start, cube, GRASP_HEIGHT).items():
-            seen[name] = seen.get(name, False) | value
-    return seen
+class CubesTask(Task):
+    """Three cubes, two in front of one arm and one in front of the other; subclasses say what becomes of them."""
+
+    horizon = 600
+
+    def add_objects(self, spec: mujoco.MjSpec) -> None:
+        """One cube of each colour, named after it."""
+        for name, colour in COLOURS.items():
+            household.add_cube(spec, name, colour)
+
+    def scene(self, rng: np.random.Generator) -> Scene:
+        """Scattered, the middle left free."""
+        return Scene(placements=scatter(rng), instruction=self.phrase(rng))
+
+    def signals(self, now: Readings, start: Readings) -> dict[str, Any]:
+        """How any of the cubes is moved."""
+        seen: dict[str, Any] = {}
+        for cube in CUBES:
+            for name, value in strategy(now, start, cube, GRASP_HEIGHT).items():
+                seen[name] = seen.get(name, False) | value
+        return seen
 
 
 def bring(start: Readings, targets: Sequence[tuple[str, Placement]]) -> list[Move]:

@@ -15,16 +15,15 @@ import mujoco.rollout
 import numpy as np
 import numpy.typing as npt
 
-from piper_twin.camera_renderer import CameraRenderer, make_current
 from piper_twin.cell import TIMESTEP
 from piper_twin.command_line import CommandLine, arrive
-from piper_twin.compiled_task import STATE, CompiledTask, compiled_task
+from piper_twin.compiled_task import CompiledTask, compiled_task
 from piper_twin.episode import Episode
 from piper_twin.guard import Guard
-from piper_twin.pixels import add_noise, average_down
 from piper_twin.randomization import Randomization, Variation, draw_variation, find_level
 from piper_twin.robot import ARMS, CONTROL_PERIOD, DUAL_PIPER, HOME
 from piper_twin.task import Readings
+from piper_twin.world_images import CAMERA_SIZE, WorldImages
 from vla_policy.errors import VlaError
 from vla_policy.types import Image
 
@@ -35,7 +34,6 @@ SUBSTEPS = round(CONTROL_PERIOD / TIMESTEP)
 SETTLE_STEPS = 25
 """Physics steps from the drawn start to the first observation, so that objects lie still."""
 
-_CAMERA_SIZE = DUAL_PIPER.cameras[0].height
 _RAMP = (np.arange(1, SUBSTEPS + 1) / SUBSTEPS)[None, :, None]
 """A servo's target moves evenly from one command to the next."""
 
@@ -46,7 +44,7 @@ class TwinConfig:
 
     randomization: str = "off"
     """off, standard or wide."""
-    image_size: int = _CAMERA_SIZE
+    image_size: int = CAMERA_SIZE
     """Side of the square images handed out [px], averaged down from the embodiment's own size."""
     images: bool = True
     """False: physics only, observations carry empty images."""
@@ -54,8 +52,8 @@ class TwinConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn."""
         find_level(self.randomization)
-        if self.image_size < 1 or _CAMERA_SIZE % self.image_size:
-            raise VlaError(f"image_size {self.image_size} does not divide the cameras' {_CAMERA_SIZE} px")
+        if self.image_size < 1 or CAMERA_SIZE % self.image_size:
+            raise VlaError(f"image_size {self.image_size} does not divide the cameras' {CAMERA_SIZE} px")
 
 
 @dataclasses.dataclass(slots=True)
@@ -143,7 +141,7 @@ class WorldBatch:
         """Slots are empty until `reset`."""
         self._level = find_level(config.randomization)
         self._worlds: list[World | None] = [None] * num_slots
-        self._renderers: dict[str, CameraRenderer] = {}
+        self._images = WorldImages(config.image_size)
         self._guard = Guard(DUAL_PIPER)
         self._rollout = mujoco.rollout.Rollout()
         self.image_size = config.image_size
@@ -258,43 +256,12 @@ class WorldBatch:
 
     def images(self, slots: Sequence[int], out: Sequence[Image] | Image) -> None:
         """Camera images of each slot into its entry of `out` (cameras, image_size, image_size, 3)."""
-        make_current()
-        for task in dict.fromkeys(self.world(slot).episode.task for slot in slots):
-            rows = [row for row, slot in enumerate(slots) if self.world(slot).episode.task == task]
-            renderer = self._renderer(task)
-            at_once = renderer.capacity // len(DUAL_PIPER.cameras)
-            for first in range(0, len(rows), at_once):
-                part = rows[first : first + at_once]
-                for row in part:
-                    self._draw(self.world(slots[row]), renderer)
-                frames = renderer.take().reshape(len(part), len(DUAL_PIPER.cameras), _CAMERA_SIZE, _CAMERA_SIZE, 3)
-                for row, frame in zip(part, frames, strict=True):
-                    out[row][:] = self._seen(self.world(slots[row]), frame)
-
-    def _renderer(self, task: str) -> CameraRenderer:
-        if task not in self._renderers:
-            self._renderers[task] = CameraRenderer(compiled_task(task).model, _CAMERA_SIZE, _CAMERA_SIZE)
-        return self._renderers[task]
-
-    def _draw(self, world: World, renderer: CameraRenderer) -> None:
-        data = world.compiled.data
-        mujoco.mj_setState(world.model, data, world.state, STATE)
-        mujoco.mj_kinematics(world.model, data)
-        mujoco.mj_camlight(world.model, data)
-        renderer.draw(world.model, data, DUAL_PIPER.cameras)
-
-    def _seen(self, world: World, frame: Image) -> Image:
-        """What the policy gets of what was drawn."""
-        deviation = world.variation.image_noise
-        if deviation > 0.0:
-            frame = add_noise(frame, deviation, world.image_rng)
-        return average_down(frame, self.image_size)
+        self._images.draw([self.world(slot) for slot in slots], out)
 
     def close(self) -> None:
         """Free what was uploaded to OpenGL."""
         self._rollout.close()
-        for renderer in self._renderers.values():
-            renderer.close()
+        self._images.close()
 
 
 def _earned(world: World, now: Readings, start: Readings) -> npt.NDArray[np.bool_]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import mujoco
-import numpy as np
-
 from piper_twin import cubes
 from piper_twin.moves import Move
 from piper_twin.predicates import rise
-from piper_twin.task import Placement, Readings, Scene, Task
+from piper_twin.task import Placement, Readings
 
 SPACING = (0.038, 0.10)
 """From one block's middle to the next one's [m]: from touching to a gap of 6 cm."""
@@ -21,7 +18,7 @@ _ROW = (0.32, 0.075)
 """The expert's row: how far from the bases, and its spacing [m]."""
 
 
-class BlocksRankRgb(Task):
+class BlocksRankRgb(cubes.CubesTask):
     """Red, green and blue lie in a row across the table, red to the left; where the row is does not count."""
 
     name = "blocks_rank_rgb"
@@ -31,15 +28,6 @@ class BlocksRankRgb(Task):
         "rank the blocks by colour: red on the left, green in the middle, blue on the right",
         "line up the three blocks from left to right as red, green, blue",
     )
-    horizon = 600
-
-    def add_objects(self, spec: mujoco.MjSpec) -> None:
-        """Three cubes."""
-        cubes.add_cubes(spec)
-
-    def scene(self, rng: np.random.Generator) -> Scene:
-        """Two in front of one arm, one in front of the other."""
-        return Scene(placements=cubes.scatter(rng), instruction=self.phrase(rng))
 
     def success(self, now: Readings, start: Readings) -> Any:
         """Neighbours are in order, close and in line; all lie on the table, rest, and are let go."""
@@ -51,10 +39,6 @@ class BlocksRankRgb(Task):
         for cube in cubes.CUBES:
             done = done & (abs(rise(now, start, cube)) < 0.005)
         return done
-
-    def signals(self, now: Readings, start: Readings) -> dict[str, Any]:
-        """How the blocks are moved."""
-        return cubes.signals(now, start)
 
     def plan(self, start: Readings) -> list[Move]:
         """Carry one after the other into the middle, from left to right."""

@@ -6,14 +6,11 @@ import itertools
 import math
 from typing import Any
 
-import mujoco
-import numpy as np
-
 from piper_twin import cubes
 from piper_twin.household import CUBE
 from piper_twin.moves import Move
 from piper_twin.predicates import rise
-from piper_twin.task import Placement, Readings, Scene, Task
+from piper_twin.task import Placement, Readings
 
 ON_TOP = 0.018
 """Largest distance between the axes of a block and the one below [m]: it rests on more than half of it."""
@@ -21,7 +18,7 @@ _STACK = (0.32, 0.0)
 """Where the expert builds [m]."""
 
 
-class BlocksStack(Task):
+class BlocksStack(cubes.CubesTask):
     """Red at the bottom, green on it, blue on top, standing by themselves; where the stack is does not count."""
 
     name = "blocks_stack"
@@ -31,15 +28,6 @@ class BlocksStack(Task):
         "build a tower of the red, the green and the blue block, from bottom to top",
         "stack the three blocks in the order red, green, blue",
     )
-    horizon = 600
-
-    def add_objects(self, spec: mujoco.MjSpec) -> None:
-        """Three cubes."""
-        cubes.add_cubes(spec)
-
-    def scene(self, rng: np.random.Generator) -> Scene:
-        """Two in front of one arm, one in front of the other."""
-        return Scene(placements=cubes.scatter(rng), instruction=self.phrase(rng))
 
     def success(self, now: Readings, start: Readings) -> Any:
         """Each stands on the one before, flat, at rest and let go; the red one is on the table."""
@@ -49,10 +37,6 @@ class BlocksStack(Task):
             aside = now.distance_xy(f"{upper}_position", f"{lower}_position")
             done = done & (abs(above - CUBE) < 0.004) & (aside < ON_TOP)
         return done
-
-    def signals(self, now: Readings, start: Readings) -> dict[str, Any]:
-        """How the blocks are moved."""
-        return cubes.signals(now, start)
 
     def plan(self, start: Readings) -> list[Move]:
         """Build in the middle, from the bottom up."""

@@ -58,7 +58,7 @@ class DemoConfig:
     sft: SftConfig = dataclasses.field(
         default_factory=lambda: SftConfig(num_steps=100, batch_size=32, learning_rate=3e-4)
     )
-    grpo_steps: int = 31
+    grpo_steps: int = 34
     num_groups: int = 16
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     target_success: float = 0.95

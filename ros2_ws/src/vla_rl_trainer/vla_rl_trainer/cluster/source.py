@@ -78,8 +78,6 @@ class ClusterSource:
             VlaError: the cluster is too small.
         """
         self._config, self._policy = config, policy
-        self.num_restarts = 0
-        """Rollouts that died and were started again."""
         self._allocator = TaskAllocator(config.benchmark.tasks, uniform=config.uniform_tasks)
         count = config.cluster.num_rollouts
         _require_room(config.cluster)
@@ -140,7 +138,6 @@ class ClusterSource:
         """Start a rollout again where it last was, and ask it anew for what it has not answered."""
         _end(seat.actors)
         seat.deaths += 1
-        self.num_restarts += 1
         if seat.deaths >= MAX_DEATHS:
             raise VlaError(
                 f"rollout {seat.rank.own} died {MAX_DEATHS} times in a row ({death}); its own message stands "

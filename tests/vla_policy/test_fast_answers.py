@@ -1,5 +1,6 @@
 """Recorded answers: the network's own, for every batch, with the weights of the moment; and never a wrong one."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -154,6 +155,28 @@ def test_a_fused_network_is_traced_as_a_whole_or_by_layers_that_share_the_result
     frames = torch._dynamo.utils.counters
     assert not frames["graph_break"]
     assert frames["stats"]["unique_graphs"] == (1 if whole else 2)  # else a layer, and the last one
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # the tracer looks
+def test_a_fused_network_is_compiled_once_for_all_batches_and_prompts(config, network):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    fused = copy.deepcopy(network)
+    fuse(fused, backend)
+    padded = PolicyInputs.cat([make_inputs(config, 2, 3), make_inputs(config, 10, 9, seed=1)])
+    batches = [make_inputs(config, count, length) for count, length in ((40, 5), (24, 5), (1, 5), (64, 16), (9, 12))]
+    for inputs in (*batches, padded):
+        with torch.no_grad():
+            assert torch.allclose(fused(inputs), network(inputs), atol=1e-5)
+    assert len(compiled) == 1
+    for inputs in (batches[0], batches[2], padded):
+        assert torch.allclose(fused(inputs), network(inputs), atol=1e-5)
+    assert len(compiled) == 2, "with gradients it is compiled once more"
 
 
 def test_without_a_gpu_the_network_is_asked_as_it_is(policy):

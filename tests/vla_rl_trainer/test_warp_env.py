@@ -1,5 +1,7 @@
 """The twin on mujoco_warp behind the trainer's interface."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -12,21 +14,24 @@ from piper_twin.tasks import find_task
 from piper_twin.worlds import TwinConfig
 from vla_policy import presets
 from vla_policy.errors import VlaError
+from vla_rl_trainer.envs.vector_env import LaunchingEnv
 from vla_rl_trainer.envs.warp_env import WarpTwinVectorEnv
 from vla_rl_trainer.evaluate import EvaluateConfig
 from vla_rl_trainer.rollout import run_episodes
 from vla_rl_trainer.train_grpo import TrainGrpoConfig
 
+ON_CPU = WarpConfig(device="cpu")
 
-def test_a_rollout_runs_in_it_and_tensors_are_what_arrays_are(monkeypatch):
+
+def test_a_rollout_runs_in_it_and_sees_what_the_worlds_hold(monkeypatch):
     monkeypatch.setattr(find_task("click_bell"), "horizon", 2)
     seen, finished = [], []
 
     def decide(observations, trajectories):
         seen.append(observations)
-        images, states = env.observe_tensors(range(len(trajectories)))
-        np.testing.assert_array_equal(images.numpy(), observations.images_BCHW3)
-        np.testing.assert_array_equal(states.numpy(), observations.state_BS)
+        slots = range(len(trajectories))
+        np.testing.assert_array_equal(env.worlds.look(slots).numpy(), observations.images_BCHW3)
+        np.testing.assert_array_equal(env.worlds.states(slots).numpy(), observations.state_BS)
         return observations.state_BS[:, None]
 
     def on_finished(trajectory):
@@ -41,12 +46,39 @@ def test_a_rollout_runs_in_it_and_tensors_are_what_arrays_are(monkeypatch):
     assert (seen[0].images_BCHW3.std(axis=(2, 3)) > 5).all(), "no picture is empty"
 
 
+def test_cohorts_take_turns_in_one_thread_and_find_what_one_alone_finds(monkeypatch):
+    monkeypatch.setattr(find_task("click_bell"), "horizon", 4)
+    rng = np.random.default_rng(0)
+    motions = rng.normal(0.0, 0.02, (8, 2, 14)).astype(np.float32)
+
+    def found(num_cohorts):
+        seen = {}
+
+        def decide(observations, trajectories):
+            for row, trajectory in enumerate(trajectories):
+                key = (trajectory.episode.seed, len(trajectory.steps))
+                seen[key] = (observations.images_BCHW3[row].copy(), observations.state_BS[row].copy())
+            told = np.stack([motions[one.episode.seed] for one in trajectories])
+            return observations.state_BS[:, None] + told
+
+        with contextlib.ExitStack() as stack:
+            twin = TwinConfig(randomization="standard", image_size=64)
+            envs = [stack.enter_context(WarpTwinVectorEnv(4 // num_cohorts, twin, ON_CPU)) for _ in range(num_cohorts)]
+            assert all(isinstance(env, LaunchingEnv) for env in envs)
+            run_episodes(envs, decide, [Episode("click_bell", seed) for seed in range(6)])
+        return seen
+
+    one, two = found(1), found(2)
+    assert len(one) == 12
+    assert one.keys() == two.keys()
+    for key in one:
+        for mine, theirs in zip(one[key], two[key], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
 def test_no_worlds_are_refused():
     with pytest.raises(VlaError, match="at least one world"):
         WarpTwinVectorEnv(0, TwinConfig())
-
-
-ON_CPU = WarpConfig(device="cpu")
 
 
 def test_the_backend_of_the_twin_is_chosen_by_configuration(tmp_path):

@@ -9,7 +9,7 @@ pytest.importorskip("mujoco_warp", reason='install it with pip install -c constr
 
 from piper_twin import pixels
 from piper_twin.compiled_task import compiled_task
-from piper_twin.mjwarp.pixels import add_noise, average_down
+from piper_twin.mjwarp.pixels import add_noise, average_down, noise_begins
 from piper_twin.mjwarp.renderer import require_drawable
 from piper_twin.task import Readings
 from piper_twin.tasks import TASKS
@@ -35,7 +35,8 @@ def test_noise_is_that_of_the_cpu_pixel_by_pixel():
     images = np.random.default_rng(0).integers(0, 256, (300, 1, 8, 8, 3), dtype=np.uint8)
     expected = np.stack([pixels.add_noise(one, 5.0, np.random.default_rng(row)) for row, one in enumerate(images)])
     found = torch.from_numpy(images.copy())
-    add_noise(found, 5.0, [np.random.default_rng(row) for row in range(len(images))])
+    rngs = [np.random.default_rng(row) for row in range(len(images))]
+    add_noise(found, 5.0, noise_begins(rngs, images[0].size, found.device))
     np.testing.assert_array_equal(found.numpy(), expected)
     assert (expected != images).mean() > 0.5
 

@@ -5,8 +5,9 @@ longer than they do (30 ms of 7 on an H200). A CUDA graph asks once. It holds fo
 the next of a few sizes with copies of their last row, and every length of prompt has graphs of its own.
 
 `graphs` records what the network does anyway. `fused` has `torch.compile` merge norms, activations and additions into
-fewer kernels first, for the learner too: a network of ours as a whole, one of billions of weights layer by layer,
-which being alike share the result. Recorded answers are compared with the network's own before they are trusted.
+fewer kernels first, for the learner too: a network of ours as a whole and once for all batches, one of billions of
+weights layer by layer, which being alike share the result. Recorded answers are compared with the network's own before
+they are trusted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vla_policy.errors import VlaError
 from vla_policy.inputs import PolicyInputs
@@ -34,6 +36,10 @@ _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _NUM_WARM_UPS = 3
 _COMPILED_WHOLE = 10**9
 """Weights up to which a network is compiled as a whole."""
+_PROMPT_STEP = 16
+"""Tokens by which the prompts of a compiled network grow."""
+_FEWEST_ROWS = 8
+"""Of a batch of a compiled network."""
 _TOLERANCE = 0.25
 """Of log-probabilities: other kernels round otherwise, and a wrong graph is wrong by far more."""
 
@@ -72,8 +78,7 @@ class FastAnswers:
 
     def _take(self, key: tuple[int, ...], given: Tensors) -> bool:
         """Record a shape; where that fails, all is computed without recordings from then on, and one line says why."""
-        missing = key[0] - len(given[0])
-        buffers = tuple(torch.cat((tensor, tensor[-1:].expand(missing, *tensor.shape[1:]))) for tensor in given)
+        buffers = tuple(_with_rows(tensor, key[0]).clone() for tensor in given)
         expected = torch.log_softmax(self._compute(buffers), dim=-1)
         try:
             replay = self._record(self._compute, buffers)
@@ -106,8 +111,8 @@ def accelerate(policy: VlaPolicy, wanted: Compile) -> None:
         policy.answer = FastAnswers(policy.whole, GraphPool(policy.device).record)
 
 
-def fuse(network: ActionSequence, backend: str = "inductor") -> None:
-    """Compile a network; the first call of each kind takes up to a minute."""
+def fuse(network: ActionSequence, backend: Any = "inductor") -> None:
+    """Compile a network; the first call takes up to a minute, with gradients and without."""
     import torch._dynamo as dynamo
 
     # All kinds of layers run the same few lines of transformers, which count as one function: four kinds, each for
@@ -117,11 +122,38 @@ def fuse(network: ActionSequence, backend: str = "inductor") -> None:
         import torch._inductor.config as inductor
 
         inductor.triton.coalesce_tiling_analysis = False  # torch 2.11 fails in it where batches may have any size
-        cast("Any", network).compute = torch.compile(network.compute, backend=backend)
+        cast("Any", network).compute = _compiled_once(network.compute, backend)
         return
     for layers in [module for module in network.modules() if isinstance(module, nn.ModuleList)]:
         for layer in layers:
             layer.compile(dynamic=False, backend=backend)
+
+
+def _compiled_once(compute: Callable[..., Tensor], backend: Any) -> Callable[..., Tensor]:
+    """Compile `ActionSequence.compute` for batches of any size and, by steps, any length of prompt, padded or not.
+
+    Every form of its arguments would be compiled by itself, for half a minute each. So there is one: a mask always,
+    prompts filled up to the next of few lengths, and at least so many rows that convolutions do not ask for another.
+    """
+    compiled = torch.compile(compute, backend=backend)
+
+    def filled(images: Tensor, prompt: Tensor, mask: Tensor | None, state: Tensor) -> Tensor:
+        rows, length = prompt.shape
+        mask = torch.ones_like(prompt, dtype=torch.bool) if mask is None else mask
+        further = -length % _PROMPT_STEP
+        prompt, mask = functional.pad(prompt, (0, further)), functional.pad(mask, (0, further), value=False)
+        given = [_with_rows(tensor, _FEWEST_ROWS) for tensor in (images, prompt, mask, state)]
+        for tensor in given:
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        return compiled(*given)[:rows]
+
+    return filled
+
+
+def _with_rows(tensor: Tensor, count: int) -> Tensor:
+    """At least `count` rows; copies of the last one where there are fewer."""
+    missing = count - len(tensor)
+    return torch.cat((tensor, tensor[-1:].expand(missing, *tensor.shape[1:]))) if missing > 0 else tensor
 
 
 class GraphPool:

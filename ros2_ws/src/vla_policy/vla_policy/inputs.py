@@ -45,6 +45,21 @@ class PolicyInputs:
         """Rows of the batch, chosen by a slice, by numbers or by a boolean mask."""
         return self._map(lambda tensor: tensor[index.to(tensor.device) if isinstance(index, Tensor) else index])
 
+    def each(self) -> list[PolicyInputs]:
+        """Its rows as batches of one, which share its memory, without the padding of their prompts."""
+        lengths, width = self.prompt_mask_BL.sum(1).tolist(), self.prompt_BL.shape[1]
+        parts = (self.images_BCHW3, self.prompt_BL, self.prompt_mask_BL, self.state_BS)
+        rows = zip(lengths, *(part[:, None].unbind() for part in parts), strict=True)
+        return [
+            PolicyInputs(
+                images_BCHW3=images,
+                prompt_BL=prompt if length == width else prompt[:, :length],
+                prompt_mask_BL=mask if length == width else mask[:, :length],
+                state_BS=state,
+            )
+            for length, images, prompt, mask, state in rows
+        ]
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PolicyInputs:
         """The same batch on `device`, all but the mask."""
         moved = self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))

@@ -18,7 +18,7 @@ from piper_twin.episode import Episode
 from piper_twin.worlds import ChunkOutcome
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import cpu_threads
-from vla_rl_trainer.envs.vector_env import Observations, VectorEnv
+from vla_rl_trainer.envs.vector_env import LaunchingEnv, Observations, VectorEnv
 from vla_rl_trainer.out_of_memory import advised
 from vla_rl_trainer.trajectory import Trajectory
 
@@ -64,8 +64,9 @@ class _Cohort:
         self._env = env
         self.running: dict[int, Trajectory] = {}
         """By slot."""
-        self._seen: dict[int, tuple[np.ndarray | torch.Tensor, np.ndarray, str]] = {}
-        self._moving: tuple[list[int], Future[tuple[Observations, ChunkOutcome]]] | None = None
+        self._seen: dict[int, tuple[Observations, int]] = {}
+        """What each slot saw last: among which observations, and in which row."""
+        self._moving: tuple[list[int], Callable[[], tuple[Observations, ChunkOutcome]]] | None = None
 
     def fill(self, waiting: deque[Episode]) -> None:
         """Start what waits in the slots that are free."""
@@ -83,20 +84,19 @@ class _Cohort:
         if not self.running:
             return
         slots = sorted(self.running)
-        observations = Observations(
-            _stacked([self._seen[slot][0] for slot in slots]),
-            np.stack([self._seen[slot][1] for slot in slots]),
-            tuple(self._seen[slot][2] for slot in slots),
-        )
+        observations = gathered([self._seen[slot] for slot in slots])
         actions = decide(observations, [self.running[slot] for slot in slots])
-        self._moving = slots, begin(self._env.step_chunk, slots, actions)
+        if isinstance(self._env, LaunchingEnv):
+            self._moving = slots, self._env.launch_chunk(slots, actions)
+        else:
+            self._moving = slots, begin(self._env.step_chunk, slots, actions).result
 
     def arrive(self) -> list[Trajectory]:
         """Wait for the worlds that move; returns what is finished."""
         if self._moving is None:
             return []
         (slots, moved), self._moving = self._moving, None
-        after, outcome = moved.result()
+        after, outcome = moved()
         self._see(slots, after)
         finished = []
         for row, slot in enumerate(slots):
@@ -112,7 +112,7 @@ class _Cohort:
 
     def _see(self, slots: Sequence[int], seen: Observations) -> None:
         for row, slot in enumerate(slots):
-            self._seen[slot] = (seen.images_BCHW3[row], seen.state_BS[row], seen.instructions[row])
+            self._seen[slot] = (seen, row)
 
 
 def _at_once(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -121,10 +121,23 @@ def _at_once(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
     return done
 
 
-def _stacked(images: Sequence[np.ndarray | torch.Tensor]) -> np.ndarray | torch.Tensor:
-    """Of several worlds, where they are."""
-    tensors = [image for image in images if isinstance(image, torch.Tensor)]
-    return torch.stack(tensors) if tensors else np.stack(images)  # pyright: ignore[reportCallIssue, reportArgumentType]
+def gathered(seen: Sequence[tuple[Observations, int]]) -> Observations:
+    """Rows of several observations together, in the order given; each is read once, pixels stay where they are."""
+    sources = {id(observations): observations for observations, _ in seen}
+    places: dict[int, list[int]] = {key: [] for key in sources}
+    for place, (observations, _) in enumerate(seen):
+        places[id(observations)].append(place)
+    images = _empty_like(seen[0][0].images_BCHW3, len(seen))
+    state_BS = np.empty((len(seen), seen[0][0].state_BS.shape[1]), np.float32)
+    for key, source in sources.items():
+        here, rows = places[key], [seen[place][1] for place in places[key]]
+        images[here], state_BS[here] = source.images_BCHW3[rows], source.state_BS[rows]
+    return Observations(images, state_BS, tuple(source.instructions[row] for source, row in seen))
+
+
+def _empty_like(images: np.ndarray | torch.Tensor, count: int) -> np.ndarray | torch.Tensor:
+    shape = (count, *images.shape[1:])
+    return images.new_empty(shape) if isinstance(images, torch.Tensor) else np.empty(shape, images.dtype)
 
 
 def greedy(policy: VlaPolicy) -> Decide:
@@ -152,8 +165,9 @@ def sampling(policy: VlaPolicy, temperature: float, generator: torch.Generator) 
         # Pixels that were drawn on a GPU stay there until they are learned from.
         kept = inputs if isinstance(observations.images_BCHW3, torch.Tensor) else inputs.to("cpu")
         indices, log_probs = sampled.indices_BKA.to("cpu", torch.uint8), sampled.log_probs_BKA.cpu()
-        for row, trajectory in enumerate(trajectories):
-            trajectory.record(kept[row : row + 1], indices[row], log_probs[row])
+        rows = zip(kept.each(), indices.unbind(), log_probs.unbind(), strict=True)
+        for trajectory, (seen, drawn, probable) in zip(trajectories, rows, strict=True):
+            trajectory.record(seen, drawn, probable)
         return sampled.actions_BKA
 
     return decide

@@ -39,18 +39,12 @@ class Trajectory:
     def record(self, inputs: PolicyInputs, indices: Tensor, log_probs: Tensor) -> None:
         """Keep what the learner needs of one chunk, where it is.
 
-        Pixels are copied: a slice would keep the whole batch it was cut from alive, and with it the pixels of every
-        group that is dropped. Of the rest, which is small, slices are kept, without the prompt's padding.
+        Pixels in the host's memory are copied: a row would keep the whole batch it was cut from alive, and with it the
+        pixels of every group that is dropped. On a GPU a copy a row costs more than these pixels are worth.
         """
-        length = int(inputs.prompt_mask_BL.sum())
-        self.inputs.append(
-            PolicyInputs(
-                images_BCHW3=inputs.images_BCHW3.clone(),
-                prompt_BL=inputs.prompt_BL[:, :length],
-                prompt_mask_BL=inputs.prompt_mask_BL[:, :length],
-                state_BS=inputs.state_BS,
-            )
-        )
+        if inputs.images_BCHW3.device.type == "cpu":
+            inputs = dataclasses.replace(inputs, images_BCHW3=inputs.images_BCHW3.clone())
+        self.inputs.append(inputs)
         self.indices.append(indices)
         self.log_probs.append(log_probs)
 

@@ -118,7 +118,7 @@ class CommandLines:
                 outputs=[wp.from_torch(one) for one in (self._on_the_way, self._lagging_BA, controls)],
             )
             for state, old in zip(rows, before, strict=True):
-                state[~active_B] = old[~active_B]
+                state.copy_(torch.where(active_B.view(-1, *[1] * (old.ndim - 1)), state, old))
             moved = (self._place_B + num_steps) % self._delay_B.clamp(min=1)
             self._place_B[:] = torch.where(active_B, moved, self._place_B)
             return controls

@@ -107,9 +107,9 @@ class Physics:
                 step()
                 readings.append(self._sensors.clone())
             broken_B = self._broken()
-            back = ~active_B | broken_B
+            goes_on_B1 = (active_B & ~broken_B)[:, None]
             for state, old in zip((self._qpos, self._qvel), before, strict=True):
-                state[back] = old[back]
+                state.copy_(torch.where(goes_on_B1, state, old))
             return torch.stack(readings, dim=1), broken_B & active_B
 
     def _recorded(self) -> Any:

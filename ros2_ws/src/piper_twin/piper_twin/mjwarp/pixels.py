@@ -25,20 +25,25 @@ def average_down(images: Tensor, size: int) -> Tensor:
     return ((blocks + factor * factor // 2) // (factor * factor)).to(torch.uint8)
 
 
-def add_noise(images: Tensor, deviation: float, rngs: Sequence[np.random.Generator]) -> None:
+def noise_begins(rngs: Sequence[np.random.Generator], size: int, device: torch.device) -> Tensor:
+    """Where in a record of noise each world's next pictures, of `size` bytes, get theirs; as the CPU draws it."""
+    return torch.tensor([int(rng.integers(size)) for rng in rngs], device=device)
+
+
+def add_noise(images: Tensor, deviation: float, begins: Tensor) -> None:
     """Add normal noise of a standard deviation [of 255] to images (B, ...) in place, the same that the CPU adds.
 
     Args:
         images: Bytes.
         deviation: Of the noise.
-        rngs: Of each world; picks which stretch of a fixed record of noise it gets.
+        begins: Of each world, from `noise_begins`.
     """
     size = images[0].numel()
     stretches = _record(deviation, size, images.device).unfold(0, size, 1)
     for first in range(0, len(images), _AT_ONCE):
         part = images[first : first + _AT_ONCE]
-        begins = torch.tensor([int(rng.integers(size)) for rng in rngs[first : first + _AT_ONCE]], device=images.device)
-        part[:] = (part.reshape(len(part), size) + stretches[begins]).clamp_(0, 255).to(torch.uint8).reshape(part.shape)
+        noise = stretches[begins[first : first + _AT_ONCE]]
+        part[:] = (part.reshape(noise.shape) + noise).clamp_(0, 255).to(torch.uint8).reshape(part.shape)
 
 
 @functools.lru_cache(maxsize=4)

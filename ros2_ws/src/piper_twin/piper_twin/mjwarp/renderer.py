@@ -65,12 +65,17 @@ class Renderer:
             self._scene = _shapes(physics, self._context), _looks(physics), _cameras(physics, self._context)
         self._draw = None
 
-    def render(self, rows: Tensor) -> Tensor:
-        """Images of some rows (len(rows), cameras, H, W, 3), RGB bytes; a copy that nobody else writes to."""
+    def render(self, rows: Tensor, without_B: Tensor | None = None) -> Tensor:
+        """Images of some rows (len(rows), cameras, H, W, 3), RGB bytes; a copy that nobody else writes to.
+
+        Those that are also in `without_B` (all rows, bool) are not drawn anew: whatever was there is handed out.
+        """
         with self._lane.entered():
             wanted = wp.to_torch(self._is_wanted)
             wanted.zero_()
             wanted[rows] = True
+            if without_B is not None:
+                wanted &= ~without_B
             if self._draw is None:
                 self._draw = self._lane.record(self._work)
             self._draw()

@@ -110,6 +110,19 @@ class Geom:
     hit: wp.vec3
 
 
+TILE_WIDTH, TILE_HEIGHT = wp.constant(8), wp.constant(4)
+"""A GPU's 32 threads that run in step draw a tile, whose rays meet much the same shapes."""
+
+
+@wp.func
+def in_tiles(number: int, size: int) -> int:
+    """The pixel, counted along rows, that is drawn by a thread of an image's `size` squared; sides are whole tiles."""
+    tile, within = number // (TILE_WIDTH * TILE_HEIGHT), number % (TILE_WIDTH * TILE_HEIGHT)
+    across = size // TILE_WIDTH
+    row = (tile // across) * TILE_HEIGHT + within // TILE_WIDTH
+    return row * size + (tile % across) * TILE_WIDTH + within % TILE_WIDTH
+
+
 @wp.func
 def ray_through(cameras: Cameras, number: int, world: int, pixel: int) -> wp.vec3:
     """The way a camera looks through a pixel, of length 1, in its own frame."""
@@ -246,9 +259,10 @@ def draw(
     images: wp.array4d(dtype=wp.uint8),
 ) -> None:
     """Fill images (worlds, cameras, size * size, 3) of the worlds that are wanted; one thread a pixel."""
-    world, camera, pixel = wp.tid()
+    world, camera, thread = wp.tid()
     if not is_wanted[world]:
         return
+    pixel = in_tiles(thread, cameras.size)
     number = cameras.numbers[camera]
     ray = ray_through(cameras, number, world, pixel)
     eye = cameras.cam_xpos[world, number]

@@ -174,11 +174,11 @@ class TaskWorlds:
         measured = self.sensors_BS[rows][:, self._columns].double()
         return (measured - self._lines.offset_BA[rows]).float()
 
-    def render(self, rows: Tensor) -> Tensor:
-        """Images of some rows, bytes (len(rows), cameras, H, W, 3), without noise."""
+    def render(self, rows: Tensor, without_B: Tensor | None = None) -> Tensor:
+        """Images of some rows, bytes (len(rows), cameras, H, W, 3), without noise; those of `without_B` are stale."""
         if self._renderer is None:
             self._renderer = Renderer(self._physics, self._lane)
-        return self._renderer.render(rows)
+        return self._renderer.render(rows, without_B)
 
     def positions(self, row: int) -> npt.NDArray[np.float32]:
         """Generalised positions of a row's world."""

@@ -9,7 +9,6 @@ B slots, K control steps, A joints.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,8 +22,9 @@ from piper_twin.episode import Episode
 from piper_twin.mjwarp.device import WarpConfig, find_device
 from piper_twin.mjwarp.kernel_cache import open_kernel_cache
 from piper_twin.mjwarp.lane import Lane
-from piper_twin.mjwarp.pixels import add_noise, average_down
-from piper_twin.mjwarp.starts import Start, Starts
+from piper_twin.mjwarp.pixels import add_noise, average_down, noise_begins
+from piper_twin.mjwarp.seats import Moved, Seat, Share
+from piper_twin.mjwarp.starts import Starts
 from piper_twin.mjwarp.task_worlds import TaskWorlds, Verdict
 from piper_twin.robot import DUAL_PIPER
 from piper_twin.worlds import ChunkOutcome, TwinConfig
@@ -33,35 +33,8 @@ from vla_policy.types import Image
 Array = npt.NDArray[np.float64]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Seat:
-    """What a slot holds."""
-
-    episode: Episode
-    begin: Start
-    row: int
-    """Among the worlds of its task."""
-    image_rng: np.random.Generator
-
-    @property
-    def compiled(self) -> CompiledTask:
-        """Its task."""
-        return self.begin.compiled
-
-    @property
-    def instruction(self) -> str:
-        """What the policy is told."""
-        return self.begin.instruction
-
-    @property
-    def start(self) -> Array:
-        """Sensor values at the start."""
-        return self.begin.sensors
-
-    @property
-    def command(self) -> Array:
-        """The robot's joints at the start."""
-        return self.begin.command
+BYTES_A_LOOK = 3 * sum(camera.height * camera.width for camera in DUAL_PIPER.cameras)
+"""Of all cameras of a world, as they are drawn."""
 
 
 class WarpWorlds:
@@ -141,32 +114,47 @@ class WarpWorlds:
         Raises:
             VlaError: contacts were left out for want of room; says which setting to raise.
         """
-        return self.launch_chunk(slots, actions_BKA)()
+        return self.launch_chunk(slots, actions_BKA)().outcome
 
-    def launch_chunk(self, slots: Sequence[int], actions_BKA: npt.NDArray[np.floating]) -> Callable[[], ChunkOutcome]:
-        """Begin a chunk; the answer waits for it. A GPU meanwhile also does what torch is told."""
-        actions = torch.as_tensor(np.asarray(actions_BKA, dtype=np.float64), device=self.device)
+    def launch_chunk(
+        self, slots: Sequence[int], actions_BKA: npt.NDArray[np.floating], *, draws: bool = False
+    ) -> Callable[[], Moved]:
+        """Begin a chunk, and with `draws` the pictures after it; the answer waits for both.
+
+        Worlds that are done are not drawn. Nothing here waits for the device, so a GPU runs it beside what torch is
+        told meanwhile.
+        """
         with self._lane.entered(joins=False):
-            parts = list(self._by_task(slots))
-            told = [(places, self._step(worlds, rows, actions[places]), rows) for worlds, places, rows in parts]
+            actions = torch.as_tensor(np.asarray(actions_BKA, dtype=np.float64), device=self.device)
+            shares = self._shares(slots)
+            begins = [self._noise(share) if draws else None for share in shares]
+            told = [(share, self._step(share, actions[share.index])) for share in shares]
+            states = self._states(shares, len(slots))
+            images = (
+                self._images(shares, begins, len(slots), [verdict.done_B for _, verdict in told]) if draws else None
+            )
 
-        def outcome() -> ChunkOutcome:
+        def moved() -> Moved:
             with self._lane.entered():
-                for worlds, _, _ in parts:
-                    worlds.require_room()
-                return _outcome(told, tuple(actions.shape))
+                for share in shares:
+                    share.worlds.require_room()
+                return Moved(_outcome(told, tuple(actions.shape)), states.cpu().numpy(), images)
 
-        return outcome
+        return moved
 
-    def _by_task(self, slots: Sequence[int]) -> Iterator[tuple[TaskWorlds, list[int], Tensor]]:
-        """Worlds of each task, which of `slots` are theirs, and their rows."""
+    def _shares(self, slots: Sequence[int]) -> list[Share]:
+        """Worlds of each task among some slots."""
         seats = [self.world(slot) for slot in slots]
+        shares = []
         for task in dict.fromkeys(seat.episode.task for seat in seats):
             places = [place for place, seat in enumerate(seats) if seat.episode.task == task]
             rows = torch.tensor([seats[place].row for place in places], device=self.device)
-            yield self._tasks[task], places, rows
+            index = torch.tensor(places, device=self.device)
+            shares.append(Share(self._tasks[task], [seats[place] for place in places], places, index, rows))
+        return shares
 
-    def _step(self, worlds: TaskWorlds, rows: Tensor, actions_BKA: Tensor) -> Verdict:
+    def _step(self, share: Share, actions_BKA: Tensor) -> Verdict:
+        worlds, rows = share.worlds, share.rows
         wanted = worlds.command_BA[:, None].repeat(1, actions_BKA.shape[1], 1)
         wanted[rows] = actions_BKA
         active = torch.zeros(worlds.num_rows, dtype=torch.bool, device=self.device)
@@ -175,32 +163,44 @@ class WarpWorlds:
 
     def states(self, slots: Sequence[int]) -> Tensor:
         """Measured joint positions [rad], grippers [m], float32 (len(slots), 14), on the device."""
-        out = torch.empty((len(slots), DUAL_PIPER.num_joints), device=self.device)
         with self._lane.entered():
-            for worlds, places, rows in self._by_task(slots):
-                out[places] = worlds.joint_states(rows)
+            return self._states(self._shares(slots), len(slots))
+
+    def _states(self, shares: list[Share], count: int) -> Tensor:
+        out = torch.empty((count, DUAL_PIPER.num_joints), device=self.device)
+        for share in shares:
+            out[share.index] = share.worlds.joint_states(share.rows)
         return out
 
     def look(self, slots: Sequence[int]) -> Tensor:
         """Camera images of each slot, bytes (len(slots), cameras, image_size, image_size, 3), on the device."""
-        shape = (len(slots), len(DUAL_PIPER.cameras), self.image_size, self.image_size, 3)
-        with self._lane.entered(), self._lane.timed("images"):
-            parts = [
-                (places, self._drawn(worlds, rows, slots, places)) for worlds, places, rows in self._by_task(slots)
-            ]
-            if len(parts) == 1:
-                return parts[0][1]
-            out = torch.empty(shape, dtype=torch.uint8, device=self.device)
-            for places, images in parts:
-                out[places] = images
-        return out
+        with self._lane.entered():
+            shares = self._shares(slots)
+            begins = [self._noise(share) for share in shares]
+            return self._images(shares, begins, len(slots), [None] * len(shares))
 
-    def _drawn(self, worlds: TaskWorlds, rows: Tensor, slots: Sequence[int], places: list[int]) -> Tensor:
-        images = worlds.render(rows)
-        seats = [self.world(slots[place]) for place in places]
-        deviation = seats[0].begin.variation.image_noise
-        if deviation > 0.0:
-            add_noise(images, deviation, [seat.image_rng for seat in seats])
+    def _noise(self, share: Share) -> Tensor | None:
+        """Where each world's next noise begins in the record; None: its images have none."""
+        if share.deviation <= 0.0:
+            return None
+        return noise_begins([seat.image_rng for seat in share.seats], BYTES_A_LOOK, self.device)
+
+    def _images(
+        self, shares: list[Share], begins: list[Tensor | None], count: int, without: Sequence[Tensor | None]
+    ) -> Tensor:
+        with self._lane.timed("images"):
+            drawn = [self._drawn(*one) for one in zip(shares, begins, without, strict=True)]
+            if len(drawn) == 1:
+                return drawn[0]
+            out = torch.empty((count, *drawn[0].shape[1:]), dtype=torch.uint8, device=self.device)
+            for share, images in zip(shares, drawn, strict=True):
+                out[share.index] = images
+            return out
+
+    def _drawn(self, share: Share, begins: Tensor | None, without_B: Tensor | None) -> Tensor:
+        images = share.worlds.render(share.rows, without_B)
+        if begins is not None:
+            add_noise(images, share.deviation, begins)
         return average_down(images, self.image_size)
 
     def joint_states(self, slots: Sequence[int], out_BS: npt.NDArray[np.float32]) -> None:
@@ -233,7 +233,7 @@ class WarpWorlds:
         self._seats = [None] * self.num_slots
 
 
-def _outcome(told: list[tuple[list[int], Verdict, Tensor]], shape: tuple[int, ...]) -> ChunkOutcome:
+def _outcome(told: list[tuple[Share, Verdict]], shape: tuple[int, ...]) -> ChunkOutcome:
     """Bring the verdicts of all tasks to the host, in the order of the slots; `shape` is that of the actions."""
     columns: dict[str, Any] = {
         "sent_BKA": np.empty(shape, dtype=np.float32),
@@ -244,9 +244,9 @@ def _outcome(told: list[tuple[list[int], Verdict, Tensor]], shape: tuple[int, ..
         "steps_B": np.empty(shape[0], dtype=np.int64),
     }
     signals: list[dict[str, bool]] = [{}] * shape[0]
-    for places, verdict, rows in told:
+    for share, verdict in told:
         for name, column in columns.items():
-            column[places] = getattr(verdict, name)[rows].cpu().numpy()
-        for place, seen in zip(places, verdict.signals_GB[:, rows].T.tolist(), strict=True):
+            column[share.places] = getattr(verdict, name)[share.rows].cpu().numpy()
+        for place, seen in zip(share.places, verdict.signals_GB[:, share.rows].T.tolist(), strict=True):
             signals[place] = dict(zip(verdict.signal_names, seen, strict=True))
     return ChunkOutcome(dropped_B=columns.pop("broken_B"), signals=tuple(signals), **columns)

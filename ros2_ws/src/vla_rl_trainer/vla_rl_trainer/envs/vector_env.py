@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -49,4 +49,15 @@ class VectorEnv(Protocol):
 
     def close(self) -> None:
         """End every process."""
+        ...
+
+
+@runtime_checkable
+class LaunchingEnv(Protocol):
+    """A `VectorEnv` whose worlds move on a device, beside whatever this thread does."""
+
+    def launch_chunk(
+        self, slots: Sequence[int], actions_BKA: npt.NDArray[np.float32]
+    ) -> Callable[[], tuple[Observations, ChunkOutcome]]:
+        """Begin a `step_chunk`; what is returned waits for its end and tells the outcome."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,21 +56,33 @@ class WarpTwinVectorEnv:
     def step_chunk(
         self, slots: Sequence[int], actions_BKA: npt.NDArray[np.float32]
     ) -> tuple[Observations, ChunkOutcome]:
-        """Execute a chunk of joint targets in each slot; see `VectorEnv`. Worlds that are done are drawn as well."""
-        outcome = self.worlds.step_chunk(slots, actions_BKA)
-        return self._observe(slots), outcome
+        """Execute a chunk of joint targets in each slot; see `VectorEnv`."""
+        return self.launch_chunk(slots, actions_BKA)()
 
-    def observe_tensors(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Images (B, cameras, H, W, 3) in bytes and joint states (B, 14), on the device, without a copy to the host."""
-        return self.worlds.look(slots), self.worlds.states(slots)
+    def launch_chunk(
+        self, slots: Sequence[int], actions_BKA: npt.NDArray[np.float32]
+    ) -> Callable[[], tuple[Observations, ChunkOutcome]]:
+        """Begin a chunk, pictures included; see `LaunchingEnv`."""
+        finish = self.worlds.launch_chunk(slots, actions_BKA, draws=self._has_images)
+
+        def outcome() -> tuple[Observations, ChunkOutcome]:
+            moved = finish()
+            return self._observations(slots, moved.states_BS, moved.images_BCHW3), moved.outcome
+
+        return outcome
 
     def _observe(self, slots: Sequence[int]) -> Observations:
-        states = self.worlds.states(slots).cpu().numpy()
-        images = np.zeros((len(slots), len(DUAL_PIPER.cameras), 0, 0, 3), dtype=np.uint8)
-        if self._has_images:
-            drawn = self.worlds.look(slots)
+        images = self.worlds.look(slots) if self._has_images else None
+        return self._observations(slots, self.worlds.states(slots).cpu().numpy(), images)
+
+    def _observations(
+        self, slots: Sequence[int], state_BS: npt.NDArray[np.float32], drawn: Tensor | None
+    ) -> Observations:
+        if drawn is None:
+            images = np.zeros((len(slots), len(DUAL_PIPER.cameras), 0, 0, 3), dtype=np.uint8)
+        else:
             images = drawn.numpy() if drawn.device.type == "cpu" else drawn
-        return Observations(images, states, tuple(self.worlds.instruction(slot) for slot in slots))
+        return Observations(images, state_BS, tuple(self.worlds.instruction(slot) for slot in slots))
 
     def close(self) -> None:
         """Give the device's memory back."""

@@ -16,11 +16,11 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import tyro
 from rich.console import Console
@@ -34,6 +34,8 @@ from piper_twin.tasks import TASKS, find_task
 from piper_twin.wilson import wilson_interval
 from piper_twin.worlds import TwinConfig, WorldBatch
 from vla_policy.errors import VlaError
+
+Found = TypeVar("Found")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,16 +117,22 @@ def expert_rates(config: RatesConfig) -> list[ExpertRate]:
     seeds = range(config.first_seed, config.first_seed + config.num_seeds)
     tasks = tuple(dict.fromkeys(config.tasks))
     episodes = [Episode(task, seed, config.split) for task in tasks for seed in seeds]
-    with _tries(episodes, config) as found:
-        tries = list(_with_progress(found, len(episodes)))
+    run = functools.partial(_try, randomization=config.randomization)
+    with spread(run, episodes, config.num_workers) as found:
+        tries = list(with_progress(found, len(episodes)))
     return [ExpertRate(task, tuple(one for one in tries if one.task == task)) for task in tasks]
 
 
 @contextlib.contextmanager
-def _tries(episodes: Sequence[Episode], config: RatesConfig) -> Iterator[Iterable[Try]]:
-    """The tries in the order of the episodes, as they come in."""
-    run = functools.partial(_try, randomization=config.randomization)
-    num_workers = min(len(episodes), config.num_workers or len(os.sched_getaffinity(0)))
+def spread(
+    run: Callable[[Episode], Found], episodes: Sequence[Episode], num_workers: int | None
+) -> Iterator[Iterable[Found]]:
+    """`run` of every episode, in their order, as it comes in from `num_workers` processes; one a core when None.
+
+    Raises:
+        VlaError: a process was killed.
+    """
+    num_workers = min(len(episodes), num_workers or len(os.sched_getaffinity(0)))
     if num_workers == 1:
         yield map(run, episodes)
         return
@@ -152,7 +160,8 @@ def _leave_ctrl_c_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _with_progress(tries: Iterable[Try], total: int) -> Iterable[Try]:
+def with_progress(tries: Iterable[Found], total: int) -> Iterable[Found]:
+    """The same, with a bar on a terminal."""
     return track(tries, "experts", total, console=Console(stderr=True), disable=not sys.stderr.isatty())
 
 

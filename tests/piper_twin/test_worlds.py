@@ -77,6 +77,19 @@ def test_the_same_episode_gives_the_same_trajectory_bit_for_bit_in_any_company(l
         assert one.signals[2] == other.signals[0]
 
 
+def test_threads_change_no_bit():
+    episodes = bells(range(5))
+    found = []
+    for num_threads in (1, 3):
+        batch = WorldBatch(5, BLIND, num_threads)
+        batch.reset(range(5), episodes)
+        begin = measured(batch, range(5))
+        batch.step_chunk(range(5), motion(5, 2))
+        found.append((begin, np.stack([batch.world(slot).state for slot in range(5)])))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
 def test_the_order_of_slots_does_not_matter():
     forwards, backwards = start(bells(range(3))), start(bells(range(3)))
     actions = motion(3, 8)

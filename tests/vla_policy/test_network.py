@@ -51,6 +51,15 @@ def test_logits_have_one_row_of_256_an_action_token(config, network):
     assert logits.dtype == torch.float32
 
 
+def test_the_sequence_is_as_long_as_its_fixed_tokens_and_the_prompt(config, network, monkeypatch):
+    seen, hidden_states = [], network.hidden_states
+    monkeypatch.setattr(
+        network, "hidden_states", lambda tokens, *given: seen.append(tokens) or hidden_states(tokens, *given)
+    )
+    network(make_inputs(config, length=7))
+    assert seen[0].shape[1] == network.num_fixed_tokens + 7
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_attention_is_bidirectional(config, network, attention, monkeypatch):

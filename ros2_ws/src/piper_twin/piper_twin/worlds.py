@@ -137,13 +137,16 @@ class ChunkOutcome:
 class WorldBatch:
     """A fixed number of slots, each holding one world at a time."""
 
-    def __init__(self, num_slots: int, config: TwinConfig) -> None:
-        """Slots are empty until `reset`."""
+    def __init__(self, num_slots: int, config: TwinConfig, num_threads: int = 1) -> None:
+        """Slots are empty until `reset`; worlds are stepped by `num_threads`, which changes no result."""
         self._level = find_level(config.randomization)
         self._worlds: list[World | None] = [None] * num_slots
         self._images = WorldImages(config.image_size)
         self._guard = Guard(DUAL_PIPER)
-        self._rollout = mujoco.rollout.Rollout()
+        self._rollout = mujoco.rollout.Rollout(nthread=num_threads if num_threads > 1 else 0)
+        self._num_threads = num_threads
+        self._spaces: dict[str, list[mujoco.MjData]] = {}
+        """Where each thread computes, by task."""
         self.image_size = config.image_size
         # A world that breaks down is reported as dropped; MuJoCo would also write a log into the current folder.
         mujoco.set_mju_user_warning(_ignore)
@@ -208,7 +211,7 @@ class WorldBatch:
             rows = [row for row, world in enumerate(worlds) if world.compiled is compiled]
             before = np.stack([worlds[row].state for row in rows])
             models = [worlds[row].model for row in rows]
-            states, readings = self._rollout.rollout(models, compiled.data, before, controls[rows])
+            states, readings = self._rollout.rollout(models, self._space(compiled), before, controls[rows])
             # Where physics breaks down MuJoCo starts the world over, and the rollout ends: its clock is behind.
             late = before[:, 0] + controls.shape[1] * TIMESTEP - states[:, -1, 0] > 0.5 * TIMESTEP
             broken = late | ~np.isfinite(states[:, -1]).all(axis=1)
@@ -218,6 +221,13 @@ class WorldBatch:
                 world.broken |= bool(broken[index])
                 sensors[row] = readings[index]
         return sensors
+
+    def _space(self, compiled: CompiledTask) -> list[mujoco.MjData]:
+        name = compiled.task.name
+        if name not in self._spaces:
+            further = [mujoco.MjData(compiled.model) for _ in range(self._num_threads - 1)]
+            self._spaces[name] = [compiled.data, *further]
+        return self._spaces[name]
 
     def _judge(
         self, worlds: list[World], sensors: list[Array], sent_BKA: Array, refused_B: npt.NDArray[np.int64]

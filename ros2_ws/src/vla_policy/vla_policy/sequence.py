@@ -45,6 +45,13 @@ class ActionSequence(nn.Module):
     recomputes: bool = False
     """Whether the backward pass computes again what is within a layer: a third more work for far less memory."""
 
+    @property
+    def num_fixed_tokens(self) -> int:
+        """Length of the sequence without its prompt."""
+        config: Any = self.config  # every kind has `num_image_tokens`, as a field or as a property
+        images = config.num_cameras * config.num_image_tokens
+        return 1 + images + config.use_proprio + config.num_action_tokens + 1
+
     def image_tokens(self, images_BCHW3: Tensor) -> Tensor:
         """Encode all cameras, tokens_BTD."""
         raise NotImplementedError

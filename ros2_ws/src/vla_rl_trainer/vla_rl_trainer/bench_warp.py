@@ -212,12 +212,13 @@ def _phases(envs: Sequence[Staggered], rollouts: Rollouts, count: int = 3) -> di
     def goes_on() -> bool:
         found = {name: sum(one.get(name, 0.0) for one in seconds) for name in set().union(*seconds)}
         told.append(found | {"policy": rollouts.policy_s, "round": time.perf_counter()})
-        return len(told) <= count * len(envs)
+        return len(told) < (1 + count) * len(envs)
 
     with contextlib.ExitStack() as stack:
         seconds = [stack.enter_context(env.worlds.timing()) for env in envs]
         rollouts.run(goes_on, timed=True)
-    return {name: 1000.0 * (value - told[0].get(name, 0.0)) / count for name, value in sorted(told[-1].items())}
+    begin, end = told[len(envs) - 1], told[-1]  # all worlds have begun, and `count` rounds later
+    return {name: 1000.0 * (value - begin.get(name, 0.0)) / count for name, value in sorted(end.items())}
 
 
 def _wait(device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -89,46 +90,36 @@ class GroupCollector:
         """
         kept = list(self.surplus)
         statistics = CollectStatistics(num_surplus=len(kept[:num_groups]))
-        running: dict[Episode, Group] = {}
+        running = _Running(self._config, self._allocator)
 
         def start() -> Iterator[Episode]:
             """Start as many groups as are expected to fill the need, no more."""
-            room = self._num_slots - sum(self._open_members(group) for group in running.values())
-            expected = len(kept) + sum(self._chance(group) for group in running.values())
-            while expected < num_groups and room > 0 and statistics.num_groups < self._config.max_groups:
+            while (
+                len(kept) + running.expected < num_groups
+                and running.open_members < self._num_slots
+                and statistics.num_groups < self._config.max_groups
+            ):
                 episode = Episode(self._allocator.draw(rng), self.next_seed, self._split)
                 self.next_seed += self._stride
                 statistics.num_groups += 1
-                running[episode] = Group(episode, policy_version=policy_version)
-                room -= self._config.first_part
-                expected += self._chance(running[episode])
+                running.add(Group(episode, policy_version=policy_version))
                 yield from [episode] * self._config.first_part
 
         def on_finished(trajectory: Trajectory) -> Sequence[Episode]:
-            group = running[trajectory.episode]
+            group = running.take(trajectory.episode)
             group.trajectories.append(trajectory)
             self._count(group, trajectory, statistics)
             follow = self._follow(group, statistics)
             if follow is None:
-                del running[group.episode]
                 self._judge(group, kept, statistics)
+            else:
+                running.add(group)
             return [*(follow or ()), *start()]
 
         run_episodes(self._env, decide, start(), on_finished)
         statistics.hit_group_limit = len(kept) < num_groups
         self.surplus = kept[num_groups:] if self._config.carry_surplus else []
         return kept[:num_groups], statistics
-
-    def _chance(self, group: Group) -> float:
-        """That a running group will be kept, as far as one can tell."""
-        if len(set(group.rewards)) > 1:
-            return 1.0
-        return self._allocator.keep_chance(group.episode.task)
-
-    def _open_members(self, group: Group) -> int:
-        finished = len(group.trajectories)
-        planned = self._config.first_part if finished < self._config.first_part else self._config.group_size
-        return planned - finished
 
     def _follow(self, group: Group, statistics: CollectStatistics) -> list[Episode] | None:
         """Further episodes of a group that has one more finished member; None: the group is complete."""
@@ -171,3 +162,42 @@ class GroupCollector:
             if len(group.trajectories) <= self._config.first_part:
                 statistics.num_first_episodes += 1
                 statistics.num_first_successes += trajectory.success
+
+
+class _Running:
+    """Groups that are being run, and what is known of them together without asking each after every episode."""
+
+    def __init__(self, config: GroupConfig, allocator: TaskAllocator) -> None:
+        self._config, self._allocator = config, allocator
+        self._groups: dict[Episode, Group] = {}
+        self.open_members = 0
+        """Episodes that were asked for and have not finished."""
+        self._num_mixed = 0
+        """Groups whose members differ already."""
+        self._undecided: Counter[str] = Counter()
+        """The others, by task."""
+
+    @property
+    def expected(self) -> float:
+        """Groups that will be kept, as far as one can tell."""
+        chances = (count * self._allocator.keep_chance(task) for task, count in self._undecided.items())
+        return self._num_mixed + sum(chances)
+
+    def add(self, group: Group) -> None:
+        """A group runs, or goes on."""
+        self._groups[group.episode] = group
+        self._count(group, 1)
+
+    def take(self, episode: Episode) -> Group:
+        """Take a group out, before it changes."""
+        group = self._groups.pop(episode)
+        self._count(group, -1)
+        return group
+
+    def _count(self, group: Group, sign: int) -> None:
+        finished, first = len(group.trajectories), self._config.first_part
+        self.open_members += sign * ((first if finished < first else self._config.group_size) - finished)
+        if len(set(group.rewards)) > 1:
+            self._num_mixed += sign
+        else:
+            self._undecided[group.episode.task] += sign

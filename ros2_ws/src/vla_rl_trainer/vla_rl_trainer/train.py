@@ -25,6 +25,7 @@ from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.devices import pick_device
+from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.libero.perturbation import PERTURBATIONS, Perturbation
 from vla_rl_trainer.sft import SftConfig
@@ -52,10 +53,14 @@ class TrainConfig:
     """As the preset has it by default; may be raised later to go on."""
     num_groups: int | None = None
     """Informative groups a step; as the preset has it by default."""
-    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    group: GroupConfig = dataclasses.field(default_factory=GroupConfig)
     """Of GRPO; as the preset has it unless changed."""
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    """Likewise."""
     num_slots: int = 64
     """Worlds side by side."""
+    num_cohorts: int = 1
+    """Parts of them that take turns: 2 pays where a GPU answers, and simulates too or cores do."""
     checkpoint_every: int = 5
     """Steps of GRPO between checkpoints."""
     backend: Backend = "mujoco"
@@ -83,7 +88,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse a start from nothing, and what a later stage would refuse."""
         require_at_least(self, 0, "num_demos", "num_videos", "seed")
-        require_at_least(self, 1, "num_slots", "checkpoint_every")
+        require_at_least(self, 1, "num_slots", "num_cohorts", "checkpoint_every")
         for name in ("grpo_steps", "num_groups", "num_workers"):
             if getattr(self, name) is not None:
                 require_at_least(self, 1, name)
@@ -182,6 +187,7 @@ def _grpo(config: TrainConfig, start: Path) -> train_grpo.TrainGrpoConfig:
     preset = PRESETS_OF_GRPO[config.preset](start)
     return dataclasses.replace(
         preset,
+        group=preset.group if config.group == GroupConfig() else config.group,
         learner=preset.learner if config.learner == LearnerConfig() else config.learner,
         **{name: value for name, value in given.items() if value is not None},
         out=config.out / "grpo",
@@ -191,6 +197,7 @@ def _grpo(config: TrainConfig, start: Path) -> train_grpo.TrainGrpoConfig:
         warp=config.warp,
         compile=config.compile,
         num_slots=config.num_slots,
+        num_cohorts=config.num_cohorts,
         checkpoint_every=config.checkpoint_every,
         num_workers=config.num_workers,
         seed=config.seed,

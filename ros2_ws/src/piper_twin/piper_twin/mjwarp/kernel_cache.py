@@ -45,6 +45,7 @@ def open_kernel_cache(wanted: Path | None) -> Path:
     """
     if not _opened:
         wp.config.quiet = True
+        wp.config.cuda_output = "cubin"  # PTX would be translated once more by the driver of every machine it gets to
         if wanted is not None:
             wp.config.kernel_cache_dir = str(wanted)
         wp.init()

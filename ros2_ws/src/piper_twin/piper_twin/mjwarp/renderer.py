@@ -35,6 +35,10 @@ SHARP = 0.8
 """Cosine of the angle from which on MuJoCo draws an edge of a mesh as one (`mjr_uploadMesh`)."""
 
 
+THREADS = 128
+"""A block that draws: 256 take 59 ms for 2,048 worlds on an H200, 128 take 53, 64 take 54."""
+
+
 class Renderer:
     """Draws the worlds of one `Physics` as they stand."""
 
@@ -73,7 +77,7 @@ class Renderer:
         with self._lane.entered():
             wanted = wp.to_torch(self._is_wanted)
             wanted.zero_()
-            wanted[rows] = True
+            wanted.index_fill_(0, rows, True)  # `wanted[rows] = True` would wait for the device
             if without_B is not None:
                 wanted &= ~without_B
             if self._draw is None:
@@ -91,6 +95,7 @@ class Renderer:
             dim=(data.nworld, len(DUAL_PIPER.cameras), self._size**2),
             inputs=[*self._scene, self._context.textures, self._is_wanted],
             outputs=[self._images],
+            block_dim=THREADS,
         )
 
 

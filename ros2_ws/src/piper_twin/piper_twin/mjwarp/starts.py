@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +21,10 @@ from piper_twin.worlds import TwinConfig, WorldBatch
 
 Array = npt.NDArray[np.float64]
 
-AT_ONCE = 32
+AT_ONCE = 64
 """Starts that are made together; each needs a copy of the model meanwhile."""
+MAX_THREADS = 8
+"""That let them come to rest."""
 MAX_KEPT = 4096
 
 
@@ -50,7 +53,8 @@ class Starts:
 
     def __init__(self, config: TwinConfig) -> None:
         """Worlds differ as `config` says."""
-        self._worlds = WorldBatch(AT_ONCE, dataclasses.replace(config, images=False))
+        num_threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
+        self._worlds = WorldBatch(AT_ONCE, dataclasses.replace(config, images=False), num_threads)
         self._kept: collections.OrderedDict[Episode, Start] = collections.OrderedDict()
 
     def of(self, episodes: Sequence[Episode]) -> list[Start]:

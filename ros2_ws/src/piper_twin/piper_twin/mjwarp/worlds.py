@@ -158,7 +158,7 @@ class WarpWorlds:
         wanted = worlds.command_BA[:, None].repeat(1, actions_BKA.shape[1], 1)
         wanted[rows] = actions_BKA
         active = torch.zeros(worlds.num_rows, dtype=torch.bool, device=self.device)
-        active[rows] = True
+        active.index_fill_(0, rows, True)
         return worlds.step(wanted, active)
 
     def states(self, slots: Sequence[int]) -> Tensor:

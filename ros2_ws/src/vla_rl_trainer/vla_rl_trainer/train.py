@@ -44,6 +44,8 @@ class TrainConfig:
     """Demonstrations to fine-tune on first: LeRobotDataset v3.0 folders."""
     num_demos: int = 0
     """Scripted demonstrations of each task to record where no `demos` are given; 0: `model` is fine-tuned already."""
+    mirror: bool = False
+    """Learn from the demonstrations' mirror images too; for the two Pipers."""
     model: Path | None = None
     """Policy to start from, or the size of a fresh network (tiny, small); the shipped base by default."""
     preset: Literal["ours", "paper"] = "ours"
@@ -166,6 +168,7 @@ def _fine_tuned(config: TrainConfig) -> Path:
             dataset=demos,
             checkpoint=None if config.size else config.model,
             preset=config.size,
+            mirror=config.mirror,
             out=config.out / "sft",
             sft=config.sft,
             checkpoint_every=max(50, config.sft.num_steps // 10),

@@ -22,6 +22,7 @@ from vla_rl_trainer.benchmarks.choose import benchmark_of
 from vla_rl_trainer.command import find, run_command
 from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.dataset import Dataset, FrameTable
+from vla_rl_trainer.dataset.reflection import with_reflections
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.sft import SftConfig, SftTrainer, statistics_of, train_in_run
 from vla_rl_trainer.shared_run import open_run
@@ -40,6 +41,8 @@ class TrainSftConfig:
     """Policy to start from; the shipped base by default."""
     preset: str | None = None
     """Start from a fresh network of this size instead: tiny or small."""
+    mirror: bool = False
+    """Learn from every demonstration's mirror image too, in which the other arm does it; for the two Pipers."""
     out: Path = Path("runs/sft")
     """Run folder."""
     sft: SftConfig = dataclasses.field(default_factory=lambda: SftConfig(num_steps=150, batch_size=32))
@@ -59,7 +62,8 @@ class TrainSftConfig:
 
 def _read(config: TrainSftConfig, benchmark: Benchmark, image_size: int | None) -> FrameTable:
     datasets = [Dataset(path, benchmark.embodiment) for path in config.dataset]
-    return FrameTable.concatenate([dataset.frames(image_size) for dataset in datasets])
+    table = FrameTable.concatenate([dataset.frames(image_size) for dataset in datasets])
+    return with_reflections(table, benchmark.embodiment) if config.mirror else table
 
 
 def _fresh(config: TrainSftConfig, benchmark: Benchmark, preset: str) -> tuple[VlaPolicy, FrameTable]:

@@ -1,0 +1,46 @@
+"""Mirror images of demonstrations: appended once, consistent in pixels, joints and words."""
+
+import numpy as np
+import pytest
+
+from piper_twin.mirror import reflect_images, reflect_joints
+from piper_twin.robot import DUAL_PIPER
+from vla_policy.errors import VlaError
+from vla_rl_trainer.dataset import FrameTable
+from vla_rl_trainer.dataset.reflection import with_reflections
+
+
+def table_of(cameras=DUAL_PIPER.camera_names) -> FrameTable:
+    rng = np.random.default_rng(0)
+    return FrameTable(
+        cameras=cameras,
+        images_NCHW3=rng.integers(0, 256, (5, 3, 4, 4, 3), dtype=np.uint8),
+        state_NS=rng.normal(size=(5, 14)).astype(np.float32),
+        action_MA=rng.normal(size=(5, 14)).astype(np.float32),
+        action_N=np.arange(5),
+        end_N=np.array([2, 2, 5, 5, 5]),
+        episode_N=np.array([0, 0, 1, 1, 1]),
+        instructions=["ring the bell", "put it to the left"],
+        instruction_N=np.array([0, 0, 1, 1, 1]),
+    )
+
+
+def test_every_episode_comes_a_second_time_reflected():
+    own, both = table_of(), with_reflections(table_of(), DUAL_PIPER)
+    assert len(both) == 10
+    np.testing.assert_array_equal(both.episode_N, [0, 0, 1, 1, 1, 2, 2, 3, 3, 3])
+    np.testing.assert_array_equal(both.images_NCHW3[:5], own.images_NCHW3)
+    np.testing.assert_array_equal(both.images_NCHW3[5:], reflect_images(own.images_NCHW3))
+    np.testing.assert_array_equal(both.state_NS[5:], reflect_joints(own.state_NS))
+    np.testing.assert_array_equal(both.chunks([6, 9], 3), reflect_joints(own.chunks([1, 4], 3)))
+    assert both.instructions_of(range(10))[::3] == [
+        "ring the bell",
+        "put it to the left",
+        "ring the bell",
+        "put it to the right",
+    ]
+
+
+def test_another_robot_has_no_mirror_image():
+    with pytest.raises(VlaError, match="no pair of Pipers and has no mirror image; leave --mirror out"):
+        with_reflections(table_of(cameras=("head", "other", "third")), DUAL_PIPER)

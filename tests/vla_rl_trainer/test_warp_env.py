@@ -1,6 +1,8 @@
 """The twin on mujoco_warp behind the trainer's interface."""
 
 import contextlib
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from piper_twin.tasks import find_task
 from piper_twin.worlds import TwinConfig
 from vla_policy import presets
 from vla_policy.errors import VlaError
+from vla_rl_trainer import train_grpo
+from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.envs.vector_env import LaunchingEnv
 from vla_rl_trainer.envs.warp_env import WarpTwinVectorEnv
 from vla_rl_trainer.evaluate import EvaluateConfig
@@ -96,7 +100,33 @@ def test_the_backend_of_the_twin_is_chosen_by_configuration(tmp_path):
 
 
 def test_backends_that_are_none_are_refused_with_a_choice(tmp_path):
-    with pytest.raises(VlaError, match="backend 'gpu' does not exist; choose one of auto, mujoco, warp"):
+    with pytest.raises(VlaError, match="backend 'gpu' does not exist; choose one of auto, mujoco, warp, mixed"):
         EvaluateConfig(checkpoint=tmp_path, backend="gpu")
     with pytest.raises(VlaError, match="backend 'warp' is the twin's; leave it out with LIBERO's tasks"):
         TrainGrpoConfig(checkpoint=tmp_path, tasks=("libero_object/0",), backend="warp")
+
+
+def test_mixed_training_samples_on_both_backends_and_evaluates_on_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(find_task("click_bell"), "horizon", 8)
+    config = TrainGrpoConfig(checkpoint=tmp_path, backend="mixed", warp=ON_CPU, num_slots=4, num_workers=1)
+    policy: Any = SimpleNamespace(config=presets.tiny(DUAL_PIPER))
+    source: Any
+    with train_grpo._group_source(config, policy) as source:
+        assert [type(env) for env in source._env] == [WarpTwinVectorEnv, TwinVectorEnv]
+        assert [env.num_slots for env in source._env] == [2, 2]
+        solved = []
+
+        def decide(observations, trajectories):
+            return observations.state_BS[:, None].repeat(8, 1)
+
+        def on_finished(trajectory):
+            solved.append((trajectory.episode.seed, trajectory.dropped))
+            return ()
+
+        run_episodes(source._env, decide, [Episode("click_bell", seed) for seed in range(4)], on_finished)
+        assert sorted(solved) == [(seed, False) for seed in range(4)]
+    assert config.benchmark.conditions() == {"randomization": "off", "backend": "mixed"}
+    with pytest.raises(VlaError, match="backend mixed is for GRPO, which samples on both; choose mujoco or warp here"):
+        EvaluateConfig(checkpoint=tmp_path, backend="mixed").benchmark.open(policy.config, 2, None)
+    with pytest.raises(VlaError, match="1 worlds make no 2 cohorts"):
+        TrainGrpoConfig(checkpoint=tmp_path, backend="mixed", num_slots=1)

@@ -37,7 +37,7 @@ def test_a_backend_that_was_asked_for_is_taken(cuda):
     cuda(False)
     assert choose_backend("mujoco") == "mujoco"
     assert choose_backend("warp") == "warp"
-    with pytest.raises(VlaError, match="backend 'gpu' does not exist; choose one of auto, mujoco, warp"):
+    with pytest.raises(VlaError, match="backend 'gpu' does not exist; choose one of auto, mujoco, warp, mixed"):
         choose_backend("gpu")
 
 

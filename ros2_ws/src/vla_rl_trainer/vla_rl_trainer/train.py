@@ -66,7 +66,8 @@ class TrainConfig:
     checkpoint_every: int = 5
     """Steps of GRPO between checkpoints."""
     backend: Backend = "mujoco"
-    """Of the twin: mujoco steps it on the CPU, warp on a GPU, auto on a GPU where there is one."""
+    """Of the twin: mujoco steps it on the CPU, warp on a GPU, auto on a GPU where there is one; mixed trains on both,
+    and evaluates on mujoco."""
     warp: WarpConfig = dataclasses.field(default_factory=WarpConfig)
     """Of the backend warp."""
     compile: Compile = "auto"
@@ -221,7 +222,7 @@ def _evaluations(config: TrainConfig, checkpoint: Path, when: str) -> dict[str, 
             checkpoint=checkpoint,
             tasks=config.tasks,
             libero=dataclasses.replace(config.libero, perturbation=level),
-            backend=config.backend,
+            backend="mujoco" if config.backend == "mixed" else config.backend,
             warp=config.warp,
             num_videos=0,
             out=config.out / "evaluate" / name,

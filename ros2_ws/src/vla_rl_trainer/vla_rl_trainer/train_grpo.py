@@ -66,7 +66,8 @@ class TrainGrpoConfig:
     randomization: str = "off"
     """Of the twin: off, standard or wide."""
     backend: Backend = "mujoco"
-    """Of the twin: mujoco steps it on the CPU, warp on a GPU, auto on a GPU where there is one."""
+    """Of the twin: mujoco steps it on the CPU, warp on a GPU, auto on a GPU where there is one; mixed has half of the
+    worlds on either, so that a policy is trained on the pictures and contacts of both."""
     warp: WarpConfig = dataclasses.field(default_factory=WarpConfig)
     """Of the backend warp."""
     libero: LiberoOptions = dataclasses.field(default_factory=LiberoOptions)
@@ -106,8 +107,9 @@ class TrainGrpoConfig:
         if self.target_success is not None:
             require_above(self, 0.0, "target_success")
             require_at_most(self, 1.0, "target_success")
-        if self.num_cohorts > self.num_slots:
-            raise VlaError(f"{self.num_slots} worlds make no {self.num_cohorts} cohorts; raise --num-slots")
+        num_parts = self.num_cohorts * (2 if self.backend == "mixed" else 1)
+        if num_parts > self.num_slots:
+            raise VlaError(f"{self.num_slots} worlds make no {num_parts} cohorts; raise --num-slots")
         if self.split == "evaluation":
             raise VlaError("training on the evaluation split would spoil every evaluation; use --split train")
         for task in self.benchmark.tasks:
@@ -179,10 +181,21 @@ def _group_source(config: TrainGrpoConfig, policy: VlaPolicy) -> Iterator[GroupS
             yield source
         return
     workers = share_cores(config.num_workers)
-    shares = np.array_split(np.arange(config.num_slots), config.num_cohorts)
+    benchmarks = _benchmarks(config) * config.num_cohorts
+    shares = np.array_split(np.arange(config.num_slots), len(benchmarks))
     with contextlib.ExitStack() as stack:
-        envs = [stack.enter_context(config.benchmark.open(policy.config, len(share), workers)) for share in shares]
+        envs = [
+            stack.enter_context(benchmark.open(policy.config, len(share), workers))
+            for benchmark, share in zip(benchmarks, shares, strict=True)
+        ]
         yield LocalSource(config, policy, envs)
+
+
+def _benchmarks(config: TrainGrpoConfig) -> list[Benchmark]:
+    """Where the tasks come from: one, or each backend's."""
+    if config.backend != "mixed":
+        return [config.benchmark]
+    return [dataclasses.replace(config, backend=backend).benchmark for backend in ("warp", "mujoco")]
 
 
 def _usual(config: TrainGrpoConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 
 from vla_policy.errors import VlaError
 
-Backend = Literal["auto", "mujoco", "warp"]
+Backend = Literal["auto", "mujoco", "warp", "mixed"]
 
 INSTALL = 'pip install -c constraints.txt -e ".[warp]"'
 
@@ -59,7 +59,9 @@ def choose_backend(wanted: str) -> Literal["mujoco", "warp"]:
     Raises:
         VlaError: there is no such backend, or warp was asked for and is not installed.
     """
-    if require_backend(wanted) == "mujoco":
+    if require_backend(wanted) == "mixed":
+        raise VlaError("backend mixed is for GRPO, which samples on both; choose mujoco or warp here")
+    if wanted == "mujoco":
         return "mujoco"
     if wanted == "warp":
         require_warp()

@@ -89,6 +89,8 @@ class TwinBenchmark:
     def conditions(self) -> dict[str, Any]:
         """See `Benchmark`."""
         told = {"randomization": self._randomization}
+        if self._backend == "mixed":
+            return told | {"backend": "mixed"}
         return told | {"backend": "warp"} if choose_backend(self._backend) == "warp" else told
 
     def conditions_line(self) -> str:

@@ -196,6 +196,8 @@ def test_without_a_gpu_the_network_is_asked_as_it_is(policy):
 )
 @torch.no_grad()
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # float32 is meant
+@pytest.mark.filterwarnings(r"ignore:\s*Online softmax is disabled:UserWarning")
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a .functools.lru_cache:UserWarning")
 @pytest.mark.parametrize("wanted", ["graphs", "fused"])
 def test_a_gpu_replays_what_its_network_answers(config, network, wanted, capsys):
     network = network.to("cuda")

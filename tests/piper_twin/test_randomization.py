@@ -14,7 +14,7 @@ from piper_twin.robot import ARMS, DUAL_PIPER
 from piper_twin.worlds import TwinConfig, WorldBatch
 from vla_policy.errors import VlaError
 
-VARIED = [name for name in LEVELS if name != "off"]
+VARIED = ["standard", "wide"]
 GRIPPERS = [index for index, joint in enumerate(DUAL_PIPER.joints) if joint.is_gripper]
 ROUNDING = 1e-6  # colours are float32
 
@@ -46,7 +46,7 @@ def test_off_changes_nothing(model):
 def test_wide_is_wider_than_standard_in_everything():
     standard, wide = LEVELS["standard"], LEVELS["wide"]
     for field in dataclasses.fields(Randomization):
-        if field.name != "table_materials":
+        if field.name not in ("table_materials", "beyond"):
             assert 0 < getattr(standard, field.name) < getattr(wide, field.name), field.name
     assert standard.table_materials
     assert wide.table_materials
@@ -121,6 +121,38 @@ def test_timing_and_zeros_are_drawn_over_their_whole_ranges(model, level):
     assert 0.9 * ranges.joint_offset < np.abs(offsets).max() <= ranges.joint_offset
 
 
+def test_nothing_of_a_shifted_world_lies_in_the_middle_of_its_range(model):
+    ranges = LEVELS["shifted"]
+    objects = is_object(model)
+    for seed in range(20):
+        variation = draw(model, "shifted", seed)
+        fields = variation.model_fields
+        drawn = {
+            "mass": fields["body_mass"][objects] / model.body_mass[objects] - 1,
+            "friction": fields["geom_friction"][objects[model.geom_bodyid], 0]
+            / model.geom_friction[objects[model.geom_bodyid], 0]
+            - 1,
+            "camera_position": fields["cam_pos"] - model.cam_pos,
+            "joint_offset": np.delete(variation.joint_offset, GRIPPERS),
+        }
+        for name, values in drawn.items():
+            width = getattr(ranges, name)
+            assert (np.abs(values) >= 0.5 * width - ROUNDING).all(), name
+            assert (np.abs(values) <= width + ROUNDING).all(), name
+        assert 0.06 <= variation.latency <= 0.12
+        assert 0.09 <= variation.gripper_lag <= 0.18
+
+
+def test_new_objects_leave_the_table_alone_and_new_backgrounds_the_objects(model):
+    objects, backgrounds = draw(model, "new_objects"), draw(model, "new_backgrounds")
+    for field in ("mat_rgba", "geom_matid", "light_diffuse", "cam_pos"):
+        np.testing.assert_array_equal(objects.model_fields[field], getattr(model, field))
+    for field in ("geom_rgba", "body_mass", "geom_friction", "cam_pos"):
+        np.testing.assert_array_equal(backgrounds.model_fields[field], getattr(model, field))
+    assert (objects.model_fields["geom_rgba"] != model.geom_rgba).any()
+    assert (backgrounds.model_fields["mat_rgba"] != model.mat_rgba).any()
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_same_seed_draws_the_same_world_and_another_seed_another(model, level):
     one, again, other = draw(model, level, 1), draw(model, level, 1), draw(model, level, 2)
@@ -128,12 +160,13 @@ def test_the_same_seed_draws_the_same_world_and_another_seed_another(model, leve
         np.testing.assert_array_equal(value, again.model_fields[field])
     np.testing.assert_array_equal(one.joint_offset, again.joint_offset)
     assert (one.latency, one.gripper_lag) == (again.latency, again.gripper_lag)
-    assert level == "off" or (one.joint_offset != other.joint_offset).any()
+    varied = [name for name, value in one.model_fields.items() if (value != other.model_fields[name]).any()]
+    assert (level == "off") == (not varied)
 
 
 def test_an_unknown_level_is_refused_with_the_list():
     for ask in (find_level, lambda name: TwinConfig(randomization=name)):
-        with pytest.raises(VlaError, match=r"'strong' does not exist; choose one of off, standard, wide"):
+        with pytest.raises(VlaError, match=r"'strong' does not exist; choose one of off, standard, wide, shifted"):
             ask("strong")
 
 

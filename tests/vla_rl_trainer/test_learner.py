@@ -169,6 +169,20 @@ def test_sampler_and_learner_agree_in_the_precision_of_this_machine(toys, policy
     assert metrics["sampler_learner_gap"] < 0.1
 
 
+def test_log_probabilities_computed_once_more_are_those_of_sampling(policy, groups):
+    twice = dataclasses.replace(WHOLE, reuse_log_probs=False, micro_batch=5)
+    torch.testing.assert_close(gradient_of(policy, groups, twice), gradient_of(policy, groups), rtol=1e-3, atol=1e-6)
+    for group in groups:
+        for trajectory in group.trajectories:
+            trajectory.log_probs = [torch.full_like(one, -9.0) for one in trajectory.log_probs]
+    assert (
+        update(policy, make_optimizer(policy, twice), groups, 1.6, twice, np.random.default_rng(0))[
+            "sampler_learner_gap"
+        ]
+        < 1e-3
+    ), "what was kept of sampling is not asked"
+
+
 def test_the_gap_is_that_before_the_first_step(policy, groups):
     config = LearnerConfig(num_minibatches=6, num_epochs=2, learning_rate=1e-2)
     metrics = update(policy, make_optimizer(policy, config), groups, 1.6, config, np.random.default_rng(0))

@@ -1,10 +1,13 @@
 """Mirror images of demonstrations: appended once, consistent in pixels, joints and words."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from piper_twin.mirror import reflect_images, reflect_joints
 from piper_twin.robot import DUAL_PIPER
+from piper_twin.tasks import find_task
 from vla_policy.errors import VlaError
 from vla_rl_trainer.dataset import FrameTable
 from vla_rl_trainer.dataset.reflection import with_reflections
@@ -44,3 +47,11 @@ def test_every_episode_comes_a_second_time_reflected():
 def test_another_robot_has_no_mirror_image():
     with pytest.raises(VlaError, match="no pair of Pipers and has no mirror image; leave --mirror out"):
         with_reflections(table_of(cameras=("head", "other", "third")), DUAL_PIPER)
+
+
+def test_a_task_whose_words_name_an_order_but_no_side_is_not_reflected():
+    order = find_task("blocks_rank_rgb").instructions[0]
+    own = dataclasses.replace(table_of(), instructions=["ring the bell", order])
+    both = with_reflections(own, DUAL_PIPER)
+    assert both.instructions_of(range(len(both))) == ["ring the bell"] * 2 + [order] * 3 + ["ring the bell"] * 2
+    np.testing.assert_array_equal(both.chunks([5], 2), reflect_joints(own.chunks([0], 2)))

@@ -53,6 +53,8 @@ class Randomization:
     """Time constant of the gripper's answer [s], drawn from 0."""
     image_noise: float = 0.0
     """Standard deviation of pixel noise, of 255."""
+    beyond: float = 0.0
+    """Share of every range, around its middle, that is never drawn: 0.5 leaves the outer halves."""
 
 
 LEVELS: dict[str, Randomization] = {
@@ -67,8 +69,19 @@ LEVELS: dict[str, Randomization] = {
         camera_position=0.015, camera_angle=3.0 * DEG, camera_fovy=0.06, mass=0.4, friction=0.3,
         joint_offset=0.8 * DEG, max_latency=0.12, max_gripper_lag=0.15, image_noise=5.0,
     ),
+    "shifted": Randomization(
+        colour=0.18, table_materials=True, table_colour=0.20, light_intensity=0.5, light_direction=30 * DEG,
+        camera_position=0.018, camera_angle=3.6 * DEG, camera_fovy=0.07, mass=0.5, friction=0.36,
+        joint_offset=1.0 * DEG, max_latency=0.12, max_gripper_lag=0.18, image_noise=5.0, beyond=0.5,
+    ),
+    "new_objects": Randomization(colour=0.3, mass=0.4, friction=0.3, beyond=0.5),
+    "new_backgrounds": Randomization(
+        table_materials=True, table_colour=0.3, light_intensity=0.5, light_direction=30 * DEG, beyond=0.5
+    ),
 }  # fmt: skip
-"""Randomisation levels by name."""
+"""Randomisation levels by name. Worlds of `shifted` stand for a robot that no training saw: everything is off by half
+to all of a range a fifth wider than that of `wide`, and commands are 60 to 120 ms late. The new ones change looks and
+bodies alone."""
 
 
 def find_level(name: str) -> Randomization:
@@ -113,15 +126,21 @@ def draw_variation(level: Randomization, model: mujoco.MjModel, colours: Array, 
         fields |= _draw_lights(level, model, rng)
         fields |= _draw_cameras(level, model, rng)
         fields |= _draw_bodies(level, model, rng)
-    offset = rng.uniform(-level.joint_offset, level.joint_offset, (len(ARMS), DOF))
+    offset = _spread(level, rng, level.joint_offset, (len(ARMS), DOF))
     offset[:, 6] = 0.0
     return Variation(
         model_fields=fields,
         joint_offset=offset.ravel(),
-        latency=rng.uniform(0.0, level.max_latency),
-        gripper_lag=rng.uniform(0.0, level.max_gripper_lag),
+        latency=rng.uniform(level.beyond * level.max_latency, level.max_latency),
+        gripper_lag=rng.uniform(level.beyond * level.max_gripper_lag, level.max_gripper_lag),
         image_noise=level.image_noise,
     )
+
+
+def _spread(level: Randomization, rng: np.random.Generator, width: float, shape: int | tuple[int, ...]) -> Array:
+    """Numbers between -width and width, none nearer to 0 than `level.beyond` of it."""
+    drawn = rng.uniform(-width, width, shape)
+    return np.sign(drawn) * (level.beyond * width + (1.0 - level.beyond) * np.abs(drawn))
 
 
 def _draw_surfaces(
@@ -129,9 +148,9 @@ def _draw_surfaces(
 ) -> dict[str, Array]:
     colours = colours.copy()
     objects = model.geom_group == OBJECT_GROUP
-    colours[objects, :3] += rng.uniform(-level.colour, level.colour, (int(objects.sum()), 3))
+    colours[objects, :3] += _spread(level, rng, level.colour, (int(objects.sum()), 3))
     materials = model.mat_rgba.copy()
-    materials[:, :3] += rng.uniform(-level.table_colour, level.table_colour, 3)
+    materials[:, :3] += _spread(level, rng, level.table_colour, 3)
     material_of_geom = model.geom_matid.copy()
     if level.table_materials:
         choice = TABLE_MATERIAL.format(int(rng.integers(NUM_TABLE_MATERIALS)))
@@ -144,8 +163,8 @@ def _draw_surfaces(
 
 
 def _draw_lights(level: Randomization, model: mujoco.MjModel, rng: np.random.Generator) -> dict[str, Array]:
-    brightness = 1.0 + rng.uniform(-level.light_intensity, level.light_intensity, (model.nlight, 1))
-    turn = rng.uniform(-level.light_direction, level.light_direction, (model.nlight, 3))
+    brightness = 1.0 + _spread(level, rng, level.light_intensity, (model.nlight, 1))
+    turn = _spread(level, rng, level.light_direction, (model.nlight, 3))
     direction = model.light_dir + np.cross(turn, model.light_dir)
     return {
         "light_diffuse": model.light_diffuse * brightness,
@@ -157,11 +176,11 @@ def _draw_cameras(level: Randomization, model: mujoco.MjModel, rng: np.random.Ge
     quat = model.cam_quat.copy()
     for camera in range(model.ncam):
         turn = np.zeros(4)
-        angles = rng.uniform(-level.camera_angle, level.camera_angle, 3)
+        angles = _spread(level, rng, level.camera_angle, 3)
         mujoco.mju_euler2Quat(turn, angles, "xyz")
         mujoco.mju_mulQuat(quat[camera], model.cam_quat[camera], turn)
-    shift = rng.uniform(-level.camera_position, level.camera_position, (model.ncam, 3))
-    fovy = model.cam_fovy * (1.0 + rng.uniform(-level.camera_fovy, level.camera_fovy, model.ncam))
+    shift = _spread(level, rng, level.camera_position, (model.ncam, 3))
+    fovy = model.cam_fovy * (1.0 + _spread(level, rng, level.camera_fovy, model.ncam))
     return {"cam_quat": quat, "cam_pos": model.cam_pos + shift, "cam_fovy": fovy}
 
 
@@ -171,9 +190,9 @@ def _draw_bodies(level: Randomization, model: mujoco.MjModel, rng: np.random.Gen
     is_free[model.jnt_bodyid[model.jnt_type == mujoco.mjtJoint.mjJNT_FREE]] = True
     is_object = is_free[model.body_rootid]
     objects = is_object[model.geom_bodyid]
-    scale = np.where(is_object, 1.0 + rng.uniform(-level.mass, level.mass, model.nbody), 1.0)
+    scale = np.where(is_object, 1.0 + _spread(level, rng, level.mass, model.nbody), 1.0)
     friction = model.geom_friction.copy()
-    friction[objects, 0] *= 1.0 + rng.uniform(-level.friction, level.friction, int(objects.sum()))
+    friction[objects, 0] *= 1.0 + _spread(level, rng, level.friction, int(objects.sum()))
     return {
         "body_mass": model.body_mass * scale,
         "body_inertia": model.body_inertia * scale[:, None],

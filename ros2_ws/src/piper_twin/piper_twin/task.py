@@ -87,6 +87,10 @@ class Task(abc.ABC):
     name: str
     instructions: tuple[str, ...]
     """Several phrasings; an episode draws one."""
+    unseen_instructions: tuple[str, ...] = ()
+    """Others that mean the same and that no episode draws: to ask what a policy makes of them."""
+    reflects: bool = True
+    """Whether the mirror image of a world solved is the same task solved, left and right in its words exchanged."""
     horizon: int
     """Control steps until the episode has failed."""
 

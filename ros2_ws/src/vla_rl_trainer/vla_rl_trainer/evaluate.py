@@ -32,6 +32,7 @@ from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
 from vla_rl_trainer.devices import pick_device
+from vla_rl_trainer.envs.rephrased import Rephrased
 from vla_rl_trainer.evaluation import SPLIT, Evaluation, EvaluationConfig, Outcome, evaluate_policy
 from vla_rl_trainer.evaluation_blocks import origin_section, strategy_table, success_table, video_grid
 from vla_rl_trainer.progress import Progress
@@ -66,6 +67,8 @@ class EvaluateConfig:
     """Of the backend warp."""
     libero: LiberoOptions = dataclasses.field(default_factory=LiberoOptions)
     """Of LIBERO."""
+    unseen_words: bool = False
+    """Tell the policy each task of the twin in words that training never uses."""
     decoding: Decoding | None = None
     """How the policy chooses among its bins; its own way by default."""
     temperature: float = 1.0
@@ -113,7 +116,8 @@ def evaluate(config: EvaluateConfig, policy: VlaPolicy) -> Evaluation:
     benchmark, worlds = config.benchmark, config.worlds
     num_slots = min(MAX_SLOTS, len(benchmark.tasks) * worlds.num_episodes)
     with benchmark.open(policy.config, num_slots, config.num_workers) as env:
-        return evaluate_policy(env, policy, benchmark.tasks, worlds)
+        told = Rephrased(env) if config.unseen_words else env
+        return evaluate_policy(told, policy, benchmark.tasks, worlds)
 
 
 def to_film(outcomes: Sequence[Outcome], count: int) -> list[Outcome]:

@@ -42,6 +42,8 @@ class LearnerConfig:
     chunk_fraction: float = 1.0
     """Share of each trajectory's chunks that is back-propagated, drawn at random and weighted up: an unbiased, cheaper
     gradient (chunk masking)."""
+    reuse_log_probs: bool = True
+    """Old log-probabilities are those of sampling; else they are computed once more before the update, as published."""
     shuffle: bool = True
     """Mix the trajectories before they are cut into mini-batches; the paper keeps their order."""
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
@@ -109,6 +111,7 @@ def update(
     if not groups:
         return {}
     batch = gather(groups, policy_version)
+    batch = batch if config.reuse_log_probs else _looked_at_again(policy, batch, temperature, config.micro_batch)
     count = int(batch.trajectory_N.max()) + 1
     steps: list[_Step] = []
     for _ in range(config.num_epochs):
@@ -124,6 +127,17 @@ def update(
         "sampler_learner_gap": gap if gap >= 0.0 else math.nan,
         "staleness": float(np.mean([policy_version - group.policy_version for group in groups])),
     }
+
+
+@torch.no_grad()
+def _looked_at_again(policy: VlaPolicy, batch: ChunkBatch, temperature: float, micro_batch: int) -> ChunkBatch:
+    """The same chunks with log-probabilities of the policy that learns."""
+    device, found = policy.device, []
+    for first in range(0, len(batch.trajectory_N), micro_batch):
+        part = batch[np.arange(first, min(first + micro_batch, len(batch.trajectory_N)))]
+        inputs = PolicyInputs.cat(part.inputs_N).to(device)
+        found.append(policy.log_probs(inputs, part.indices_NKA.to(device).long(), temperature).cpu())
+    return dataclasses.replace(batch, log_probs_NKA=torch.cat(found))
 
 
 @dataclasses.dataclass(slots=True, eq=False)

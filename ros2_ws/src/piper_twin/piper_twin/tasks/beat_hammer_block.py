@@ -41,6 +41,10 @@ class BeatHammerBlock(Task):
         "pick up the hammer and strike the block",
         "grab the hammer by its handle and hammer on the block",
     )
+    unseen_instructions = (
+        "swing the hammer onto the block",
+        "use the hammer to knock on the block",
+    )
     horizon = 144
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

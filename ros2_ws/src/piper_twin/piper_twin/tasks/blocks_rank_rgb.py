@@ -28,6 +28,11 @@ class BlocksRankRgb(cubes.CubesTask):
         "rank the blocks by colour: red on the left, green in the middle, blue on the right",
         "line up the three blocks from left to right as red, green, blue",
     )
+    reflects = False  # "in the order red, green, blue" names no side
+    unseen_instructions = (
+        "sort the blocks so that red is leftmost and blue rightmost",
+        "place red, then green, then blue next to each other, beginning on the left",
+    )
 
     def success(self, now: Readings, start: Readings) -> Any:
         """Neighbours are in order, close and in line; all lie on the table, rest, and are let go."""

@@ -28,6 +28,10 @@ class BlocksStack(cubes.CubesTask):
         "build a tower of the red, the green and the blue block, from bottom to top",
         "stack the three blocks in the order red, green, blue",
     )
+    unseen_instructions = (
+        "pile up the blocks with red below, green in between and blue on top",
+        "set green on red and blue on top of both",
+    )
 
     def success(self, now: Readings, start: Readings) -> Any:
         """Each stands on the one before, flat, at rest and let go; the red one is on the table."""

@@ -28,6 +28,10 @@ class ClickBell(Task):
         "ring the bell on the table",
         "push down the top of the bell",
     )
+    unseen_instructions = (
+        "hit the button on top of the bell",
+        "make the desk bell ring",
+    )
     horizon = 64
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

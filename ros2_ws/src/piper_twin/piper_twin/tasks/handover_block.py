@@ -40,6 +40,10 @@ class HandoverBlock(Task):
         "give the long block to the other arm, which sets it down on the pad",
         "move the red block to the blue pad from one arm to the other",
     )
+    unseen_instructions = (
+        "let the other arm take the block over to the pad",
+        "transfer the red block between the arms and leave it on the pad",
+    )
     horizon = 360
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

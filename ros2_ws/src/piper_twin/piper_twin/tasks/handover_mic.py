@@ -38,6 +38,10 @@ class HandoverMic(Task):
         "pick up the mic and hand it to the other arm",
         "give the microphone to the other gripper and let go of it",
     )
+    unseen_instructions = (
+        "let the other hand take the mic",
+        "transfer the microphone to the second arm",
+    )
     horizon = 240
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

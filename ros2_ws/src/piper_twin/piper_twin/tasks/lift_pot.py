@@ -37,6 +37,10 @@ class LiftPot(Task):
         "grasp the pot by its two handles and raise it",
         "take hold of both handles and hold the pot up",
     )
+    unseen_instructions = (
+        "raise the pot off the table by its handles",
+        "heave up the pot using two hands",
+    )
     horizon = 120
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

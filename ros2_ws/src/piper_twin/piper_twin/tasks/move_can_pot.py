@@ -36,6 +36,10 @@ class MoveCanPot(Task):
         "place the can at the side of the pot",
         "bring the can over to the pot and leave it beside it",
     )
+    unseen_instructions = (
+        "shift the can so that it ends up at the pot's side",
+        "get the can close to the pot",
+    )
     horizon = 160
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

@@ -39,6 +39,10 @@ class PickBottle(Task):
         "grasp the bottle and raise it off the table",
         "take the bottle and hold it in the air",
     )
+    unseen_instructions = (
+        "get the bottle off the table",
+        "raise up the bottle in your gripper",
+    )
     horizon = 120
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

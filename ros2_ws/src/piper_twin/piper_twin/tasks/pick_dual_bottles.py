@@ -30,6 +30,10 @@ class PickDualBottles(Task):
         "take a bottle in each gripper and hold them up",
         "grasp both bottles at the same time and raise them",
     )
+    unseen_instructions = (
+        "raise the pair of bottles with both hands",
+        "get the two bottles off the table together",
+    )
     horizon = 120
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

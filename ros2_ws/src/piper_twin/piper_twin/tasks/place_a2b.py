@@ -120,6 +120,10 @@ class PlaceA2bLeft(PlaceA2b):
         "move the toy car to the left side of the clock",
         "set the car down beside the alarm clock, on its left",
     )
+    unseen_instructions = (
+        "park the toy car on the left-hand side of the clock",
+        "the car goes next to the clock, on the left",
+    )
 
 
 class PlaceA2bRight(PlaceA2b):
@@ -132,6 +136,10 @@ class PlaceA2bRight(PlaceA2b):
         "put the car on the right of the clock",
         "move the toy car to the right side of the clock",
         "set the car down beside the alarm clock, on its right",
+    )
+    unseen_instructions = (
+        "park the toy car on the right-hand side of the clock",
+        "the car goes next to the clock, on the right",
     )
 
 

@@ -32,6 +32,10 @@ class PlaceEmptyCup(Task):
         "set the mug down on the round coaster",
         "pick up the empty cup and place it on the coaster",
     )
+    unseen_instructions = (
+        "park the cup on top of the coaster",
+        "the cup belongs on the coaster, bring it there",
+    )
     horizon = 160
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

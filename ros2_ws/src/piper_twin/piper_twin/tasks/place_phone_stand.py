@@ -46,6 +46,10 @@ class PlacePhoneStand(Task):
         "set the phone on the phone stand",
         "pick up the phone and lean it on the stand",
     )
+    unseen_instructions = (
+        "let the phone rest in its holder",
+        "the phone goes on the stand, put it there",
+    )
     horizon = 176
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

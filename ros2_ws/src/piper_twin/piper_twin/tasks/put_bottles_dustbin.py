@@ -51,6 +51,10 @@ class PutBottlesDustbin(Task):
         "clear the table: the bottles belong in the waste bin",
         "drop the three bottles into the dustbin one after the other",
     )
+    unseen_instructions = (
+        "dispose of every bottle in the bin",
+        "get rid of the bottles by dropping them in the dustbin",
+    )
     horizon = 680
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

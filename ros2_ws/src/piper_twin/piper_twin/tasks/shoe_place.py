@@ -43,6 +43,10 @@ class ShoePlace(Task):
         "set the shoe down on the mat, toes to the left",
         "pick up the shoe, turn its tip to the left and leave it on the mat",
     )
+    unseen_instructions = (
+        "lay the shoe onto the mat facing left",
+        "the shoe goes on the mat, its toe to the left",
+    )
     horizon = 200
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

@@ -35,6 +35,10 @@ class StackBowls(Task):
         "put one bowl into the other",
         "pick up a bowl and set it inside the other bowl",
     )
+    unseen_instructions = (
+        "nest the bowls",
+        "lay one of the bowls inside the second one",
+    )
     horizon = 160
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:

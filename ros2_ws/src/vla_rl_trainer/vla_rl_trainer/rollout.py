@@ -16,6 +16,7 @@ import torch
 
 from piper_twin.episode import Episode
 from piper_twin.worlds import ChunkOutcome
+from vla_policy.inputs import PolicyInputs, Row
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import cpu_threads
 from vla_rl_trainer.envs.vector_env import LaunchingEnv, Observations, VectorEnv
@@ -162,12 +163,15 @@ def sampling(policy: VlaPolicy, temperature: float, generator: torch.Generator) 
                 observations.images_BCHW3, observations.state_BS, observations.instructions
             )
             sampled = policy.sample(inputs, observations.state_BS, temperature, generator)
-        # Pixels that were drawn on a GPU stay there until they are learned from.
-        kept = inputs if isinstance(observations.images_BCHW3, torch.Tensor) else inputs.to("cpu")
+        seen: Iterable[PolicyInputs | Row]
+        if isinstance(observations.images_BCHW3, torch.Tensor):  # drawn on a GPU, there pixels stay until learned from
+            seen = (Row(inputs, number) for number in range(len(inputs)))
+        else:
+            seen = inputs.to("cpu").each()
         indices, log_probs = sampled.indices_BKA.to("cpu", torch.uint8), sampled.log_probs_BKA.cpu()
-        rows = zip(kept.each(), indices.unbind(), log_probs.unbind(), strict=True)
-        for trajectory, (seen, drawn, probable) in zip(trajectories, rows, strict=True):
-            trajectory.record(seen, drawn, probable)
+        drawn = zip(seen, indices.unbind(), log_probs.unbind(), strict=True)
+        for trajectory, (row, own_indices, own_log_probs) in zip(trajectories, drawn, strict=True):
+            trajectory.record(row, own_indices, own_log_probs)
         return sampled.actions_BKA
 
     return decide

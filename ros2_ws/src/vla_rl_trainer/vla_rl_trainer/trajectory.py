@@ -7,7 +7,7 @@ import dataclasses
 from torch import Tensor
 
 from piper_twin.episode import Episode
-from vla_policy.inputs import PolicyInputs
+from vla_policy.inputs import PolicyInputs, Row
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -15,8 +15,7 @@ class Trajectory:
     """One episode of one policy. C = chunks so far."""
 
     episode: Episode
-    inputs: list[PolicyInputs] = dataclasses.field(default_factory=list)
-    """What the policy saw at each chunk, batches of one, pixels where the environment draws; empty unless recorded."""
+    _seen: list[PolicyInputs | Row] = dataclasses.field(default_factory=list)
     indices: list[Tensor] = dataclasses.field(default_factory=list)
     """Action bins drawn at each chunk, uint8 (K, A)."""
     log_probs: list[Tensor] = dataclasses.field(default_factory=list)
@@ -32,25 +31,30 @@ class Trajectory:
     """Actions the guard refused."""
 
     @property
+    def inputs(self) -> list[PolicyInputs]:
+        """What the policy saw at each chunk, batches of one, pixels where they were drawn; none unless recorded."""
+        return [seen.alone() if isinstance(seen, Row) else seen for seen in self._seen]
+
+    @property
     def num_steps(self) -> int:
         """Control steps that count."""
         return sum(self.steps)
 
-    def record(self, inputs: PolicyInputs, indices: Tensor, log_probs: Tensor) -> None:
+    def record(self, seen: PolicyInputs | Row, indices: Tensor, log_probs: Tensor) -> None:
         """Keep what the learner needs of one chunk, where it is.
 
-        Pixels in the host's memory are copied: a row would keep the whole batch it was cut from alive, and with it the
-        pixels of every group that is dropped. On a GPU a copy a row costs more than these pixels are worth.
+        Pixels of a batch in the host's memory are copied: a part would keep the whole of it alive, and with it the
+        pixels of every group that is dropped. Of a batch on a GPU its row is kept, for want of time rather than memory.
         """
-        if inputs.images_BCHW3.device.type == "cpu":
-            inputs = dataclasses.replace(inputs, images_BCHW3=inputs.images_BCHW3.clone())
-        self.inputs.append(inputs)
+        if isinstance(seen, PolicyInputs) and seen.images_BCHW3.device.type == "cpu":
+            seen = dataclasses.replace(seen, images_BCHW3=seen.images_BCHW3.clone())
+        self._seen.append(seen)
         self.indices.append(indices)
         self.log_probs.append(log_probs)
 
     def forget(self) -> None:
         """Free what was recorded; nobody will learn from it."""
-        self.inputs, self.indices, self.log_probs = [], [], []
+        self._seen, self.indices, self.log_probs = [], [], []
 
 
 @dataclasses.dataclass(slots=True, eq=False)

@@ -56,10 +56,10 @@ SCALES: dict[str, Scale] = {
     ),
     "laptop": Scale(
         tasks=("click_bell", "pick_bottle"),
-        num_demos=3,
+        num_demos=1,
         demo_counts=(0, 1, 10, 50),
         sft=SftConfig(num_steps=100, batch_size=32, learning_rate=3e-4),
-        num_steps=34,
+        num_steps=40,
         num_groups=16,
         num_slots=64,
         num_episodes=100,

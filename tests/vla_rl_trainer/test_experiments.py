@@ -19,6 +19,7 @@ from vla_rl_trainer.experiments.lab import Lab, Machine, Trained
 from vla_rl_trainer.experiments.record import Record, merged, pool, read_records, write_records
 from vla_rl_trainer.experiments.scale import SCALES
 from vla_rl_trainer.experiments.writing import write_all
+from vla_rl_trainer.grpo_trainer import NothingSolved
 from vla_rl_trainer.train_grpo import ours
 
 
@@ -34,7 +35,7 @@ class Bench:
 
     def grpo(self, start, tasks, seed, change=lambda config: config):
         if start.folder == Path("sft0"):
-            raise VlaError("sft0 solved 0 of 64 episodes; RL needs a policy that succeeds now and then")
+            raise NothingSolved("sft0 solved 0 of 64 episodes")
         self.asked.append(("grpo", tuple(tasks), change(ours(Path("x")))))
         return Trained(Path(f"rl of {start.folder}"), 100.0)
 

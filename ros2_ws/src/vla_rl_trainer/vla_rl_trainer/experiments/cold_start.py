@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vla_policy.errors import VlaError
 from vla_rl_trainer.experiments.experiment import Finding, Verdict, findings, names_of
 from vla_rl_trainer.experiments.lab import Lab
 from vla_rl_trainer.experiments.record import Record, pool
 from vla_rl_trainer.experiments.scale import Scale
+from vla_rl_trainer.grpo_trainer import NothingSolved
 
 REFUSED = "RL refused"
 WITHIN = 5.0
@@ -39,9 +39,7 @@ class ColdStart:
         yield from findings("SFT", lab.evaluate(start, task))
         try:
             trained = lab.grpo(start, task, seed)
-        except VlaError as refusal:
-            if "RL needs a policy that succeeds now and then" not in str(refusal):
-                raise
+        except NothingSolved:
             yield Finding(stage=REFUSED, task=task[0], successes=1, episodes=1)
             return
         yield from findings("RL", lab.evaluate(trained, task), trained.seconds)

@@ -82,7 +82,7 @@ class Lab:
         """A policy after RL.
 
         Raises:
-            VlaError: it solves nothing, so that RL refuses it.
+            NothingSolved: RL refuses to start from it.
         """
         scale, machine = self.scale, self.machine
         config = change(

@@ -95,6 +95,14 @@ def test_a_second_run_asks_for_nothing_and_a_further_seed_for_its_own(name, benc
     assert 0 < len(bench[2].asked) <= len(bench[0].asked)
 
 
+def test_a_folder_of_other_sizes_is_refused(bench, tmp_path):
+    config = ExperimentsConfig(name="ablations", out=tmp_path, scale="toy", seeds=(0,))
+    main(config)
+    with pytest.raises(VlaError, match="ablations was measured with another tasks; choose another --out"):
+        main(dataclasses.replace(config, tasks=("stack_bowls",)))
+    main(dataclasses.replace(config, scale="laptop", seeds=(0, 1, 2), tasks=("stack_bowls",)))
+
+
 def test_what_a_killed_run_had_measured_is_kept(bench, tmp_path, monkeypatch):
     config = ExperimentsConfig(name="ablations", out=tmp_path, scale="toy", seeds=(0,))
     own, count = Bench.grpo, []

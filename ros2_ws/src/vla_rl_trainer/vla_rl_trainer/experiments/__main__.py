@@ -10,6 +10,7 @@ in common. `--publish` adds the numbers to those that docs/results.html is made 
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from piper_twin.wilson import wilson_interval
 from vla_policy.errors import VlaError
 from vla_policy.provenance import provenance
 from vla_rl_trainer.command import find, run_command
+from vla_rl_trainer.disk import write_atomically
 from vla_rl_trainer.experiments.choose import EXPERIMENTS
 from vla_rl_trainer.experiments.experiment import Experiment, Finding
 from vla_rl_trainer.experiments.lab import Lab, Machine
@@ -110,11 +112,27 @@ def _recorded(found: Finding, config: ExperimentsConfig, condition: str, seed: i
     )
 
 
+def _require_same_sizes(file: Path, config: ExperimentsConfig) -> None:
+    """Refuse a folder whose numbers were measured with other sizes under the same name.
+
+    Raises:
+        VlaError: it is one.
+    """
+    sizes = json.loads(json.dumps(dataclasses.asdict(config.sizes)))
+    known = json.loads(file.read_text()) if file.exists() else {}
+    there = known.setdefault(config.scale, sizes)
+    differing = sorted(name for name in sizes if there.get(name) != sizes[name])
+    if differing:
+        raise VlaError(f"{file.parent} was measured with another {', '.join(differing)}; choose another --out")
+    write_atomically(file, json.dumps(known, indent=2) + "\n")
+
+
 def main(config: ExperimentsConfig) -> int:
     """Run, write, and say whether the claim held; returns the exit code."""
     experiment = EXPERIMENTS[config.name]
     out = config.out / config.name
     out.mkdir(parents=True, exist_ok=True)
+    _require_same_sizes(out / "sizes.json", config)
     records = run(config, experiment, Lab(out, config.sizes, config.machine))
     verdict = write_all(out, experiment, records)
     print(f"{experiment.claim}\n{verdict.held}: {verdict.text}\n{out / 'report.html'}")

@@ -14,12 +14,12 @@ from vla_rl_trainer.experiments import __main__ as experiments
 from vla_rl_trainer.experiments import ablations, exploration_cost, lab, publish, transfer
 from vla_rl_trainer.experiments.__main__ import ExperimentsConfig, main
 from vla_rl_trainer.experiments.choose import EXPERIMENTS
-from vla_rl_trainer.experiments.cold_start import REFUSED
+from vla_rl_trainer.experiments.experiment import REFUSED
 from vla_rl_trainer.experiments.lab import Lab, Machine, Trained
 from vla_rl_trainer.experiments.record import Record, merged, pool, read_records, write_records
 from vla_rl_trainer.experiments.scale import SCALES
 from vla_rl_trainer.experiments.writing import write_all
-from vla_rl_trainer.grpo_trainer import NothingSolved
+from vla_rl_trainer.grpo_trainer import NothingToLearn
 from vla_rl_trainer.train_grpo import ours
 
 
@@ -35,7 +35,7 @@ class Bench:
 
     def grpo(self, start, tasks, seed, change=lambda config: config):
         if start.folder == Path("sft0"):
-            raise NothingSolved("sft0 solved 0 of 64 episodes")
+            raise NothingToLearn("sft0 solved 0 of 64 episodes")
         self.asked.append(("grpo", tuple(tasks), change(ours(Path("x")))))
         return Trained(Path(f"rl of {start.folder}"), 100.0)
 
@@ -315,7 +315,16 @@ def test_the_page_has_every_claim_the_papers_number_ours_and_where_it_comes_from
     write_records(tmp_path / "results.json", records)
     publish.main(publish.PublishConfig(records=tmp_path / "results.json", page=tmp_path / "results.html"))
     page = (tmp_path / "results.html").read_text()
-    for said in (*EXPERIMENTS, "38.3 % after SFT", "85% (77 to 91)", "2 cores", "abc", "python -m x", "not measured"):
+    for said in (
+        *EXPERIMENTS,
+        "38.3 % after SFT",
+        "Not run yet: pick_bottle",
+        "85% (77 to 91)",
+        "2 cores",
+        "abc",
+        "python -m x",
+        "not measured",
+    ):
         assert said in page, said
     assert not re.search(r"(src|href)=.(?!data:)", page), "nothing is fetched"
     with pytest.raises(VlaError, match="holds no numbers; run an experiment with --publish"):
@@ -324,7 +333,33 @@ def test_the_page_has_every_claim_the_papers_number_ours_and_where_it_comes_from
 
 def test_an_experiment_of_which_nothing_is_known_is_written_all_the_same(tmp_path):
     for experiment in EXPERIMENTS.values():
-        assert write_all(tmp_path, experiment, []).held == "not decided"
+        assert write_all(tmp_path, experiment, [], ["all"]).held == "not decided"
+
+
+def test_a_claim_is_not_decided_by_a_part_of_its_conditions(tmp_path):
+    experiment = EXPERIMENTS["sft_vs_rl"]
+    records = [record("sft_vs_rl", "click_bell", "SFT", 30, 100), record("sft_vs_rl", "click_bell", "RL", 95, 100)]
+    assert write_all(tmp_path, experiment, records, ["click_bell"]).held == "held"
+    verdict = write_all(tmp_path, experiment, records, ["click_bell", "pick_bottle"])
+    assert verdict.held == "not decided"
+    assert "Not run yet: pick_bottle." in verdict.text
+
+
+def test_a_task_without_anything_to_learn_ends_its_own_condition_alone(bench, tmp_path, monkeypatch):
+    own = Bench.grpo
+
+    def refusing(self, start, tasks, seed, change=lambda config: config):
+        if tasks == ("stack_bowls",):
+            raise NothingToLearn("solved 0 of 64 episodes")
+        return own(self, start, tasks, seed, change)
+
+    monkeypatch.setattr(Bench, "grpo", refusing)
+    main(
+        ExperimentsConfig(name="sft_vs_rl", out=tmp_path, scale="toy", seeds=(0,), tasks=("stack_bowls", "click_bell"))
+    )
+    stages = {(one.condition, one.stage) for one in read_records(tmp_path / "sft_vs_rl" / "records.json")}
+    assert {("stack_bowls", "SFT"), ("stack_bowls", REFUSED), ("click_bell", "RL")} <= stages
+    assert ("stack_bowls", "RL") not in stages
 
 
 def test_numbers_are_published_beside_those_that_are_there(bench, tmp_path):

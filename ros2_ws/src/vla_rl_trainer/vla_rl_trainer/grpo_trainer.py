@@ -25,8 +25,8 @@ PREFLIGHT_EPISODES = 64
 """Episodes that must hold at least one success before RL starts."""
 
 
-class NothingSolved(VlaError):
-    """The policy that RL was to start from succeeded in none of many episodes."""
+class NothingToLearn(VlaError):
+    """RL cannot begin, or go on: nothing succeeds, or no two tries at a world end differently."""
 
 
 class GrpoTrainer:
@@ -45,13 +45,13 @@ class GrpoTrainer:
         """Refuse to start from a policy that solves nothing: RL sharpens what is there, it does not begin it.
 
         Raises:
-            NothingSolved: no success in `PREFLIGHT_EPISODES` sampled episodes.
+            NothingToLearn: no success in `PREFLIGHT_EPISODES` sampled episodes.
         """
         tasks = self.config.benchmark.tasks
         per_task = -(-PREFLIGHT_EPISODES // len(tasks))
         episodes = [Episode(task, seed, self.config.split) for task in tasks for seed in range(per_task)]
         if not any(ranks.gather(any(self.source.attempt(episodes)))):
-            raise NothingSolved(
+            raise NothingToLearn(
                 f"{self.config.checkpoint} solved 0 of {len(episodes)} episodes of {', '.join(self.config.tasks)}; "
                 "RL needs a policy that succeeds now and then (10 % is a good start): "
                 "record more demonstrations or fine-tune longer"

@@ -37,7 +37,7 @@ from vla_rl_trainer.config_checks import require_above, require_at_least, requir
 from vla_rl_trainer.devices import pick_device, share_cores
 from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.group_source import GroupSource, LocalSource
-from vla_rl_trainer.grpo_trainer import GrpoTrainer
+from vla_rl_trainer.grpo_trainer import GrpoTrainer, NothingToLearn
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.progress import Progress
 from vla_rl_trainer.run_folder import Run
@@ -215,7 +215,7 @@ def _train(run: Run | SharedRun, trainer: GrpoTrainer) -> Path:
                 with run.saving_checkpoint(trainer.step) as folder:
                     trainer.save(folder)
             if metrics["group/kept"] == 0 and not is_last:
-                raise VlaError(_why_nothing_was_learnt(metrics))
+                raise NothingToLearn(_why_nothing_was_learnt(metrics))
     return run.checkpoint_path(trainer.step)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -24,11 +25,12 @@ from vla_policy.provenance import provenance
 from vla_rl_trainer.command import find, run_command
 from vla_rl_trainer.disk import write_atomically
 from vla_rl_trainer.experiments.choose import EXPERIMENTS
-from vla_rl_trainer.experiments.experiment import Experiment, Finding
+from vla_rl_trainer.experiments.experiment import REFUSED, Experiment, Finding
 from vla_rl_trainer.experiments.lab import Lab, Machine
 from vla_rl_trainer.experiments.record import Record, merged, read_records, write_records
 from vla_rl_trainer.experiments.scale import SCALES, Scale
 from vla_rl_trainer.experiments.writing import write_all
+from vla_rl_trainer.grpo_trainer import NothingToLearn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,10 +84,23 @@ def run(config: ExperimentsConfig, experiment: Experiment, lab: Lab) -> list[Rec
             if _is_done(records, config.scale, condition, seed):
                 continue
             print(f"{experiment.name}: {condition}, seed {seed}", file=sys.stderr, flush=True)
-            found = [_recorded(one, config, condition, seed, lab) for one in experiment.run(condition, seed, lab)]
+            told = _told(experiment, condition, seed, lab)
+            found = [_recorded(one, config, condition, seed, lab) for one in told]
             records = merged(records, found)
             write_records(file, records)
     return [one for one in records if one.scale == config.scale]
+
+
+def _told(experiment: Experiment, condition: str, seed: int, lab: Lab) -> Iterator[Finding]:
+    """All findings of a condition; one more where RL refused, which ends this condition and no other."""
+    task = ""
+    try:
+        for found in experiment.run(condition, seed, lab):
+            task = found.task
+            yield found
+    except NothingToLearn as refusal:
+        print(f"{condition}, seed {seed}: {refusal}", file=sys.stderr)
+        yield Finding(stage=REFUSED, task=task, successes=1, episodes=1)
 
 
 def _is_done(records: list[Record], scale: str, condition: str, seed: int) -> bool:
@@ -134,7 +149,7 @@ def main(config: ExperimentsConfig) -> int:
     out.mkdir(parents=True, exist_ok=True)
     _require_same_sizes(out / "sizes.json", config)
     records = run(config, experiment, Lab(out, config.sizes, config.machine))
-    verdict = write_all(out, experiment, records)
+    verdict = write_all(out, experiment, records, experiment.conditions(config.sizes))
     print(f"{experiment.claim}\n{verdict.held}: {verdict.text}\n{out / 'report.html'}")
     if config.publish is not None:
         write_records(config.publish, merged(read_records(config.publish), records))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vla_rl_trainer.experiments.experiment import Finding, Verdict, findings, names_of
+from vla_rl_trainer.experiments.experiment import REFUSED, Finding, Verdict, findings, names_of
 from vla_rl_trainer.experiments.lab import Lab
 from vla_rl_trainer.experiments.record import Record, pool
 from vla_rl_trainer.experiments.scale import Scale
-from vla_rl_trainer.grpo_trainer import NothingSolved
 
-REFUSED = "RL refused"
 WITHIN = 5.0
 """Points that one demonstration may end below the most."""
 
@@ -37,11 +35,7 @@ class ColdStart:
         task = (self.task if self.task in lab.scale.tasks else lab.scale.tasks[0],)
         start = lab.sft(task, int(condition), seed, mirror=True)
         yield from findings("SFT", lab.evaluate(start, task))
-        try:
-            trained = lab.grpo(start, task, seed)
-        except NothingSolved:
-            yield Finding(stage=REFUSED, task=task[0], successes=1, episodes=1)
-            return
+        trained = lab.grpo(start, task, seed)
         yield from findings("RL", lab.evaluate(trained, task), trained.seconds)
 
     def judge(self, records: Sequence[Record]) -> Verdict:

@@ -12,6 +12,8 @@ from vla_rl_trainer.experiments.lab import Lab
 from vla_rl_trainer.experiments.record import Pooled, Record, pool
 from vla_rl_trainer.experiments.scale import Scale
 
+REFUSED = "RL refused"
+"""Stage of a condition that ended because there was nothing to learn from."""
 Held = Literal["held", "did not hold", "not decided"]
 
 
@@ -48,7 +50,11 @@ class Experiment(Protocol):
         ...
 
     def run(self, condition: str, seed: int, lab: Lab) -> Iterator[Finding]:
-        """Everything one condition shows with one seed."""
+        """Everything one condition shows with one seed.
+
+        Raises:
+            NothingToLearn: RL refused to begin or to go on; what was told before counts.
+        """
         ...
 
     def judge(self, records: Sequence[Record]) -> Verdict:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from piper_twin.mjwarp.device import Backend, WarpConfig
+from piper_twin.mjwarp.device import Backend, WarpConfig, choose_backend
 from vla_policy.fast_answers import Compile
 from vla_rl_trainer import train_grpo, train_sft
 from vla_rl_trainer.base import base_policy
@@ -28,6 +28,8 @@ from vla_rl_trainer.train_report import require_evaluated
 
 Change = Callable[[TrainGrpoConfig], TrainGrpoConfig]
 FINISHED = "finished.json"
+SOLVED = 0.98
+"""Share of sampled episodes at which RL ends early: nothing is left to learn from then."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,9 @@ class Lab:
 
     def __init__(self, out: Path, scale: Scale, machine: Machine) -> None:
         """Stages lie below `out`."""
-        self.out, self.scale, self.machine = out, scale, machine
+        self.out, self.scale = out, scale
+        # What `auto` is, is decided once: a run that goes on elsewhere on another backend is refused.
+        self.machine = dataclasses.replace(machine, backend=choose_backend(machine.backend))
 
     def demonstrations(self, tasks: Sequence[str], num_demos: int, seed: int, randomization: str = "off") -> Path:
         """Scripted demonstrations; the first of many are the few of another condition."""
@@ -82,7 +86,7 @@ class Lab:
         """A policy after RL.
 
         Raises:
-            NothingSolved: RL refuses to start from it.
+            NothingToLearn: RL refuses to start from it, or to go on.
         """
         scale, machine = self.scale, self.machine
         config = change(
@@ -94,6 +98,7 @@ class Lab:
                 num_slots=scale.num_slots,
                 group=scale.group,
                 learner=scale.learner,
+                target_success=SOLVED,
                 seed=seed,
             )
         )

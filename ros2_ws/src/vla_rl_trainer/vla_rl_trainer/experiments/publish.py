@@ -13,7 +13,8 @@ from vla_rl_trainer.command import run_command
 from vla_rl_trainer.experiments.choose import ALL
 from vla_rl_trainer.experiments.experiment import names_of
 from vla_rl_trainer.experiments.record import Record, read_records
-from vla_rl_trainer.experiments.writing import sections_of
+from vla_rl_trainer.experiments.scale import SCALES
+from vla_rl_trainer.experiments.writing import judged, sections_of
 from vla_rl_trainer.report import Paragraph, ReportData, Section, Table, write_report
 
 
@@ -32,7 +33,7 @@ def page_of(records: list[Record]) -> ReportData:
         of_it = [one for one in records if one.experiment == experiment.name]
         for scale in names_of(of_it, "scale"):
             own = [one for one in of_it if one.scale == scale]
-            verdict = experiment.judge(own)
+            verdict = judged(experiment, own, experiment.conditions(SCALES[scale]))
             overview.append([experiment.name, scale, verdict.held, experiment.paper, verdict.text])
             sections += sections_of(experiment, own, verdict)
         if not of_it:

@@ -13,9 +13,18 @@ from vla_rl_trainer.report import Facts, Paragraph, Rate, ReportData, Section, T
 COLOURS = ("#9aa5b1", "#2f6fde", "#d9822b", "#2b9348", "#8e44ad", "#c0392b")
 
 
-def write_all(out: Path, experiment: Experiment, records: Sequence[Record]) -> Verdict:
-    """Write `table.md`, `plot.png` and `report.html`; returns the verdict."""
+def judged(experiment: Experiment, records: Sequence[Record], conditions: Sequence[str]) -> Verdict:
+    """The verdict; none where some of the conditions were not run."""
     verdict = experiment.judge(records)
+    missing = [name for name in conditions if name not in names_of(records, "condition")]
+    if not missing or verdict.held == "not decided":
+        return verdict
+    return Verdict("not decided", f"{verdict.text} Not run yet: {', '.join(missing)}.")
+
+
+def write_all(out: Path, experiment: Experiment, records: Sequence[Record], conditions: Sequence[str]) -> Verdict:
+    """Write `table.md`, `plot.png` and `report.html`; returns the verdict over all `conditions`."""
+    verdict = judged(experiment, records, conditions)
     write_atomically(out / "table.md", _markdown(experiment, records, verdict))
     draw(out / "plot.png", experiment.name, records)
     write_report(out / "report.html", page_of(experiment, records, verdict))

@@ -130,8 +130,8 @@ def test_the_real_thing_at_toy_size(tmp_path):
     main(config)
     out = tmp_path / "sft_vs_rl"
     records = read_records(out / "records.json")
-    assert [(one.stage, one.episodes) for one in records] == [("RL", 4), ("SFT", 4)]
-    assert records[0].seconds > 0.0
+    assert [(one.stage, one.episodes) for one in records] == [("SFT", 4), ("RL", 4)]
+    assert records[1].seconds > 0.0
     for one in records:
         outcomes = json.loads((out / one.outcomes).read_text())
         assert sum(ended["success"] for found in outcomes.values() for ended in found["outcomes"]) == one.successes

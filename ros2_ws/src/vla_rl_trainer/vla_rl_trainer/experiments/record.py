@@ -91,6 +91,5 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
 
 
 def merged(old: Sequence[Record], new: Sequence[Record]) -> list[Record]:
-    """Both, sorted; of two with one key the newer."""
-    found = {one.key: one for one in (*old, *new)}
-    return [found[key] for key in sorted(found, key=str)]
+    """Both, in the order they came; of two with one key the newer."""
+    return list({one.key: one for one in (*old, *new)}.values())

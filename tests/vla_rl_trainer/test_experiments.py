@@ -266,6 +266,26 @@ def test_transfer_asks_for_the_lead_and_for_wider_worlds_to_help():
     assert judge(told(30, 60)[:2]).held == "not decided"
 
 
+def test_transfer_counts_the_trials_through_ros_as_the_evaluator_tells_them(tmp_path, monkeypatch):
+    asked = []
+
+    def run_trials(given, num_trials, out, seconds_each):
+        asked.append((given, out))
+        return {"policies": {given["policy"]: {"emulated": {"num_successes": 3, "num_episodes": num_trials}}}}
+
+    monkeypatch.setattr(transfer, "run_trials", run_trials)
+    monkeypatch.setattr(transfer, "has_ros", lambda: True)
+    laptop = dataclasses.replace(SCALES["laptop"], tasks=("click_bell",))
+    here = Lab(tmp_path, laptop, Machine(backend="mujoco"))
+    found = list(transfer._through_ros("RL", Trained(tmp_path / "stages" / "grpo"), ("click_bell",), here))
+    assert [(one.stage, one.successes, one.episodes) for one in found] == [
+        ("RL, through ROS, emulated arms", 3, transfer.NUM_TRIALS)
+    ]
+    ((given, out),) = asked
+    assert (given["task"], given["where"], given["emulate"]) == ("click_bell", "real", True)
+    assert tmp_path in out.parents
+
+
 def test_exploration_cost_compares_seconds_to_the_same_success():
     judge = EXPERIMENTS["exploration_cost"].judge
 

@@ -11,12 +11,13 @@ from piper_twin.tasks import find_task
 from vla_policy.errors import VlaError
 from vla_rl_trainer.dataset import FrameTable
 from vla_rl_trainer.dataset.reflection import with_reflections
+from vla_rl_trainer.train import TrainConfig
 
 
-def table_of(cameras=DUAL_PIPER.camera_names) -> FrameTable:
+def table_of() -> FrameTable:
     rng = np.random.default_rng(0)
     return FrameTable(
-        cameras=cameras,
+        cameras=DUAL_PIPER.camera_names,
         images_NCHW3=rng.integers(0, 256, (5, 3, 4, 4, 3), dtype=np.uint8),
         state_NS=rng.normal(size=(5, 14)).astype(np.float32),
         action_MA=rng.normal(size=(5, 14)).astype(np.float32),
@@ -46,7 +47,9 @@ def test_every_episode_comes_a_second_time_reflected():
 
 def test_another_robot_has_no_mirror_image():
     with pytest.raises(VlaError, match="no pair of Pipers and has no mirror image; leave --mirror out"):
-        with_reflections(table_of(cameras=("head", "other", "third")), DUAL_PIPER)
+        with_reflections(table_of(), dataclasses.replace(DUAL_PIPER, name="one_arm"))
+    with pytest.raises(VlaError, match="no pair of Pipers"):
+        TrainConfig(tasks=("libero_object",), num_demos=1, mirror=True)
 
 
 def test_a_task_whose_words_name_an_order_but_no_side_is_not_reflected():

@@ -8,6 +8,7 @@ from piper_twin.worlds import TwinConfig
 from vla_policy.errors import VlaError
 from vla_rl_trainer.envs.rephrased import Rephrased, unseen_words
 from vla_rl_trainer.envs.twin_env import TwinVectorEnv
+from vla_rl_trainer.evaluate import EvaluateConfig
 
 
 def test_every_task_has_words_that_no_episode_of_any_task_draws():
@@ -38,3 +39,8 @@ def test_worlds_are_the_same_but_for_what_is_said(monkeypatch):
     monkeypatch.setattr(find_task("click_bell"), "unseen_instructions", ())
     with pytest.raises(VlaError, match="click_bell has no words beside those of training; leave --unseen-words out"):
         unseen_words(episodes[0])
+
+
+def test_other_words_are_the_twins_alone(tmp_path):
+    with pytest.raises(VlaError, match="LIBERO's tasks have no other words; leave --unseen-words out"):
+        EvaluateConfig(checkpoint=tmp_path, tasks=("libero_object/0",), unseen_words=True)

@@ -11,7 +11,7 @@ from piper_twin.episode import Episode
 from piper_twin.moves import Unreachable
 from piper_twin.robot import DUAL_PIPER
 from piper_twin.task import Readings
-from piper_twin.worlds import WorldBatch
+from piper_twin.worlds import World, WorldBatch
 from vla_policy.types import Image
 
 
@@ -37,14 +37,9 @@ def demonstrate(worlds: WorldBatch, episode: Episode, *, look_every: int | None 
         episode: Determines the world.
         look_every: Control steps from image to image, the first of them drawn by the seed; None: never look.
     """
-    from piper_twin.expert import commands  # mink and scipy, 0.5 s that a worker shall not pay to run policies
-
     worlds.reset([0], [episode])
     world = worlds.world(0)
-    try:
-        plan = commands(world.compiled.task.plan(Readings(world.compiled.layout, world.start)), world.command)
-    except Unreachable:
-        plan = np.empty((0, DUAL_PIPER.num_joints))
+    plan = plan_of(world)
     size, count = worlds.image_size, min(len(plan), world.compiled.task.horizon)
     looks = list(range(episode.seed % look_every, count, look_every)) if look_every else []
     frames = np.zeros((len(looks), len(DUAL_PIPER.cameras), size, size, 3), dtype=np.uint8)
@@ -69,3 +64,13 @@ def demonstrate(worlds: WorldBatch, episode: Episode, *, look_every: int | None 
         instruction=world.instruction,
         success=success,
     )
+
+
+def plan_of(world: World) -> npt.NDArray[np.float64]:
+    """The expert's commands in a world at its start (T, 14) [rad, m]; none where it finds no way for the arms."""
+    from piper_twin.expert import commands  # mink and scipy, 0.5 s that a worker shall not pay to run policies
+
+    try:
+        return commands(world.compiled.task.plan(Readings(world.compiled.layout, world.start)), world.command)
+    except Unreachable:
+        return np.empty((0, DUAL_PIPER.num_joints))

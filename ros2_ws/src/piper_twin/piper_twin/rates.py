@@ -146,12 +146,12 @@ def spread(
 
 
 def _try(episode: Episode, randomization: str) -> Try:
-    demonstration = demonstrate(_worlds(randomization), episode, look_every=None)
+    demonstration = demonstrate(one_world(randomization), episode, look_every=None)
     return Try(episode.task, demonstration.success, len(demonstration.state_TS))
 
 
 @functools.cache
-def _worlds(randomization: str) -> WorldBatch:
+def one_world(randomization: str) -> WorldBatch:
     """One world for all episodes of this process."""
     return WorldBatch(1, TwinConfig(randomization=randomization, images=False))
 

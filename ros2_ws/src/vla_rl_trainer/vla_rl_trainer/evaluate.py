@@ -23,6 +23,7 @@ from piper_twin.episode import Episode
 from piper_twin.mjwarp.device import WARP_MAY_DIFFER, Backend, WarpConfig
 from vla_policy.checkpoint import weights_sha256
 from vla_policy.config import Decoding
+from vla_policy.errors import VlaError
 from vla_policy.fast_answers import accelerate
 from vla_policy.policy import VlaPolicy
 from vla_policy.provenance import provenance
@@ -92,6 +93,8 @@ class EvaluateConfig:
         if self.num_workers is not None:
             require_at_least(self, 1, "num_workers")
         self.benchmark.num_evaluation_episodes(self.num_episodes)
+        if self.unseen_words and self.benchmark.suites:
+            raise VlaError("LIBERO's tasks have no other words; leave --unseen-words out")
 
     @property
     def benchmark(self) -> Benchmark:

@@ -24,6 +24,7 @@ from vla_rl_trainer.benchmarks.choose import find_benchmark
 from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_at_least
+from vla_rl_trainer.dataset.reflection import require_mirror
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.learner import LearnerConfig
@@ -99,6 +100,8 @@ class TrainConfig:
         wrong = [one for one in self.perturbations if one not in PERTURBATIONS[1:]]
         if wrong or (self.perturbations and not benchmark.suites):
             raise VlaError(f"perturbations are LIBERO's {', '.join(PERTURBATIONS[1:])}, not {self.perturbations}")
+        if self.mirror:
+            require_mirror(benchmark.embodiment)
         if self.eval_only and (self.model is None or self.size):
             raise VlaError("there is nothing to evaluate: give the folder of a policy by --model")
         if not self.eval_only and not self.demos and not self.num_demos and (self.model is None or self.size):

@@ -18,17 +18,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from piper_twin import demonstrate
 from piper_twin.episode import Episode
 from piper_twin.exit_codes import exit_after
-from piper_twin.expert import commands
 from piper_twin.mjwarp.device import WarpConfig, require_warp
 from piper_twin.mjwarp.worlds import WarpWorlds
-from piper_twin.moves import Unreachable
-from piper_twin.rates import ExpertRate, RatesConfig, Try, expert_rates, spread, with_progress
-from piper_twin.robot import DUAL_PIPER
-from piper_twin.task import Readings
+from piper_twin.rates import ExpertRate, RatesConfig, Try, expert_rates, one_world, spread, with_progress
 from piper_twin.tasks import find_task
-from piper_twin.worlds import TwinConfig, WorldBatch
+from piper_twin.worlds import TwinConfig
 
 Array = npt.NDArray[np.float64]
 
@@ -46,18 +43,9 @@ class ParityConfig(RatesConfig):
 
 def plan_of(episode: Episode, randomization: str) -> Array:
     """The expert's commands (T, 14); none where it finds no way for the arms."""
-    worlds = _worlds(randomization)
+    worlds = one_world(randomization)
     worlds.reset([0], [episode])
-    world = worlds.world(0)
-    try:
-        return commands(world.compiled.task.plan(Readings(world.compiled.layout, world.start)), world.command)
-    except Unreachable:
-        return np.empty((0, DUAL_PIPER.num_joints))
-
-
-@functools.cache
-def _worlds(randomization: str) -> WorldBatch:
-    return WorldBatch(1, TwinConfig(randomization=randomization, images=False))
+    return demonstrate.plan_of(worlds.world(0))
 
 
 def play(episodes: Sequence[Episode], plans: Sequence[Array], worlds: WarpWorlds) -> list[Try]:

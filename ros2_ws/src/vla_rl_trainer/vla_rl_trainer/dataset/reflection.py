@@ -24,8 +24,7 @@ def with_reflections(table: FrameTable, embodiment: Embodiment) -> FrameTable:
     Raises:
         VlaError: the robot is another than the two Pipers.
     """
-    if embodiment != DUAL_PIPER or table.cameras != DUAL_PIPER.camera_names:
-        raise VlaError(f"{embodiment.name} is no pair of Pipers and has no mirror image; leave --mirror out")
+    require_mirror(embodiment)
     sided = {text for task in TASKS.values() if not task.reflects for text in task.instructions}
     rows = np.flatnonzero([text not in sided for text in table.instructions_of(range(len(table)))])
     chosen = _only(table, rows)
@@ -37,6 +36,16 @@ def with_reflections(table: FrameTable, embodiment: Embodiment) -> FrameTable:
         instructions=[reflect_words(text) for text in table.instructions],
     )
     return FrameTable.concatenate([table, reflected])
+
+
+def require_mirror(embodiment: Embodiment) -> None:
+    """Refuse a robot without a mirror image.
+
+    Raises:
+        VlaError: it is another than the two Pipers.
+    """
+    if embodiment != DUAL_PIPER:
+        raise VlaError(f"{embodiment.name} is no pair of Pipers and has no mirror image; leave --mirror out")
 
 
 def _only(table: FrameTable, rows: npt.NDArray[np.int64]) -> FrameTable:

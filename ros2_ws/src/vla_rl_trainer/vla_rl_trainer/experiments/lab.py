@@ -149,12 +149,12 @@ class Lab:
         """All that decides a stage's result: where it lies, and on which machine, does not."""
         left_out = ("out", "num_workers", "checkpoint_every", "backend", "warp", "compile")
         told = {name: value for name, value in dataclasses.asdict(config).items() if name not in left_out}
-        return {name: self._inside(value) for name, value in told.items()}
+        return {name: self.inside(value) for name, value in told.items()}
 
-    def _inside(self, value: Any) -> Any:
+    def inside(self, value: Any) -> Any:
         """A path as the lab's folder has it, so that the folder may be moved; other values as they are."""
         if isinstance(value, tuple):
-            return [self._inside(one) for one in value]
+            return [self.inside(one) for one in value]
         if isinstance(value, Path):
             return value.relative_to(self.out) if self.out in value.parents else value.name
         return value

@@ -63,14 +63,14 @@ class Transfer:
 def _through_ros(stage: str, policy: Trained, tasks: Sequence[str], lab: Lab) -> Iterator[Finding]:
     """Trials of the very nodes a robot runs, its arms emulated."""
     for task in tasks:
-        out = lab.folder("ros", checkpoint=str(policy.folder), task=task)
-        given = {"checkpoint": policy.folder, "task": task, "where": "real", "emulate": True}
-        summary = run_trials(given, NUM_TRIALS, out, _SECONDS_A_TRIAL)
+        out = lab.folder("ros", checkpoint=lab.inside(policy.folder), task=task)
+        given = {"checkpoint": policy.folder, "policy": stage.lower(), "task": task, "where": "real", "emulate": True}
+        told = run_trials(given, NUM_TRIALS, out, _SECONDS_A_TRIAL)["policies"][stage.lower()]["emulated"]
         yield Finding(
             stage=f"{stage}, {ROS}",
             task=task,
-            successes=int(summary["num_successes"]),
-            episodes=int(summary["num_trials"]),
+            successes=told["num_successes"],
+            episodes=told["num_episodes"],
             seconds=policy.seconds,
             outcomes=out / "summary.json",
         )

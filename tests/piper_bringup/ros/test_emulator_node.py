@@ -1,15 +1,14 @@
 """The emulated arms' node: what it can lack."""
 
-import threading
 import time
 
 import pytest
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
+from piper_bringup.ros.beside import Beside
 from piper_bringup.ros.emulator_node import EmulatorNode
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
@@ -26,16 +25,10 @@ def spun(ros_domain, tmp_path, monkeypatch):
     monkeypatch.setenv("PIPER_LOOPBACK_DIR", str(tmp_path))
     rclpy.init()
     nodes = [EmulatorNode(), Node("watcher")]
-    executors = [SingleThreadedExecutor() for _ in nodes]
-    for node, executor in zip(nodes, executors, strict=True):
-        executor.add_node(node)
-    threads = [threading.Thread(target=executor.spin) for executor in executors]
-    for thread in threads:
-        thread.start()
+    besides = [Beside(node) for node in nodes]
     yield nodes
-    for executor, thread in zip(executors, threads, strict=True):
-        executor.shutdown()
-        thread.join()
+    for beside in besides:
+        beside.stop()
     for node in nodes:
         node.destroy_node()
     rclpy.shutdown()

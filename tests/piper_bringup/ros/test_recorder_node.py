@@ -1,18 +1,17 @@
 """The recorder in a graph: what is published between start and success stands in the bag."""
 
-import threading
 import time
 
 import numpy as np
 import pytest
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from piper_bringup.ros.beside import Beside
 from piper_bringup.ros.recorder_node import RecorderNode
 from piper_twin.robot import DUAL_PIPER
 from vla_policy import topics
@@ -44,12 +43,7 @@ class Graph:
         self._jpeg = self.node.create_publisher(CompressedImage, topics.compressed(head), qos.STREAM)
         self._instruction = self.node.create_publisher(String, topics.INSTRUCTION, qos.LATCHED)
         self._instruction.publish(String(data="press the bell"))
-        self._executors = [SingleThreadedExecutor(), SingleThreadedExecutor()]
-        for executor, node in zip(self._executors, (self.recorder, self.node), strict=True):
-            executor.add_node(node)
-        self._threads = [threading.Thread(target=executor.spin) for executor in self._executors]
-        for thread in self._threads:
-            thread.start()
+        self._spun = [Beside(node) for node in (self.recorder, self.node)]
 
     def publish(self, stamp):
         names = DUAL_PIPER.joint_names
@@ -63,9 +57,8 @@ class Graph:
         return self._calls.call(Trigger, service, Trigger.Request())
 
     def close(self):
-        for executor, thread in zip(self._executors, self._threads, strict=True):
-            executor.shutdown()
-            thread.join()
+        for beside in self._spun:
+            beside.stop()
         self.recorder.destroy_node()
         self.node.destroy_node()
         rclpy.shutdown()

@@ -3,14 +3,12 @@
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -18,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from piper_bringup.emulator.arm import Arm
 from piper_bringup.emulator.server import Emulator
+from piper_bringup.ros.beside import Beside
 from piper_bringup.ros.robot_node import RobotNode
 from piper_twin.robot import ARMS, DUAL_PIPER, HOME
 from vla_policy import topics
@@ -35,14 +34,10 @@ class Spun:
     """A node on a thread of its own."""
 
     def __init__(self, node):
-        self.node, self.executor = node, SingleThreadedExecutor()
-        self.executor.add_node(node)
-        self.thread = threading.Thread(target=self.executor.spin)
-        self.thread.start()
+        self.node, self._beside = node, Beside(node)
 
     def close(self):
-        self.executor.shutdown()
-        self.thread.join()
+        self._beside.stop()
         self.node.destroy_node()
 
 

@@ -1,20 +1,19 @@
 """Teleoperation in a graph: chunks where a policy's would be, and the operator's keys as service calls."""
 
 import os
-import threading
 import time
 
 import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from piper_bringup.ros.beside import Beside
 from piper_bringup.ros.teleop_node import TeleopNode
 from piper_bringup.teleop.source import SERVICES
 from piper_twin.demonstrate import demonstrate
@@ -52,12 +51,7 @@ class Graph:
         given = [Parameter(name, value=value) for name, value in parameters.items()]
         self.teleop = TeleopNode(parameter_overrides=given)
         self._nodes = (self.robot, self.world, self.teleop)
-        self._executors = [SingleThreadedExecutor() for _ in self._nodes]
-        for executor, node in zip(self._executors, self._nodes, strict=True):
-            executor.add_node(node)
-        self._threads = [threading.Thread(target=executor.spin) for executor in self._executors]
-        for thread in self._threads:
-            thread.start()
+        self._spun = [Beside(node) for node in self._nodes]
 
     def _publish_state(self):
         if self.is_seen:
@@ -78,9 +72,8 @@ class Graph:
         return self._calls.call(SetBool, topics.POLICY_RUN, SetBool.Request(data=on))
 
     def close(self):
-        for executor, thread in zip(self._executors, self._threads, strict=True):
-            executor.shutdown()
-            thread.join()
+        for beside in self._spun:
+            beside.stop()
         for node in self._nodes:
             node.destroy_node()
         rclpy.shutdown()

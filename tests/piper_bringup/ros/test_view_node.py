@@ -1,7 +1,6 @@
 """The page in the graph: what arrives is shown, what is pressed is asked for."""
 
 import json
-import threading
 import time
 
 import numpy as np
@@ -9,13 +8,13 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Transform, Vector3
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, JointState, MultiDOFJointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from piper_bringup.ros.beside import Beside
 from piper_bringup.ros.view_node import ViewNode
 from piper_bringup.view.page import Page
 from piper_twin.robot import DUAL_PIPER, HOME
@@ -34,12 +33,7 @@ class Graph:
         rclpy.init()
         self.view = ViewNode(parameter_overrides=[Parameter("port", value=0), Parameter("image_rate", value=20.0)])
         self.robot = Node("robot")
-        self._executors = [SingleThreadedExecutor(), SingleThreadedExecutor()]
-        for executor, node in zip(self._executors, (self.view, self.robot), strict=True):
-            executor.add_node(node)
-        self._threads = [threading.Thread(target=executor.spin) for executor in self._executors]
-        for thread in self._threads:
-            thread.start()
+        self._spun = [Beside(node) for node in (self.view, self.robot)]
 
     def publish(self, kind, topic, message, profile=qos.STREAM):
         publisher = self.robot.create_publisher(kind, topic, profile)
@@ -47,9 +41,8 @@ class Graph:
         publisher.publish(message)
 
     def close(self):
-        for executor, thread in zip(self._executors, self._threads, strict=True):
-            executor.shutdown()
-            thread.join()
+        for beside in self._spun:
+            beside.stop()
         self.view.destroy_node()
         self.robot.destroy_node()
         rclpy.shutdown()

@@ -1,7 +1,6 @@
 """The twin's world in the ROS graph: cameras, objects, reset by seed, judgement, and time."""
 
 import json
-import threading
 import time
 
 import numpy as np
@@ -9,13 +8,13 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import SetParameters
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, MultiDOFJointState
 from std_msgs.msg import String
 
+from piper_bringup.ros.beside import Beside
 from piper_bringup.ros.world_node import WorldNode
 from piper_twin.episode import Episode
 from piper_twin.episode_run import EpisodeRun, Painter
@@ -37,12 +36,7 @@ class Graph:
         self._calls = ServiceCalls(self.watcher)
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         self.world = WorldNode(parameter_overrides=overrides)
-        self._executors = [SingleThreadedExecutor(), SingleThreadedExecutor()]
-        for executor, node in zip(self._executors, (self.world, self.watcher), strict=True):
-            executor.add_node(node)
-        self._threads = [threading.Thread(target=executor.spin) for executor in self._executors]
-        for thread in self._threads:
-            thread.start()
+        self._spun = [Beside(node) for node in (self.world, self.watcher)]
 
     def listen(self, kind, topic, profile=qos.STREAM):
         heard = []
@@ -59,9 +53,8 @@ class Graph:
         return [result.reason for result in self._calls.call(SetParameters, "/world/set_parameters", request).results]
 
     def close(self):
-        for executor, thread in zip(self._executors, self._threads, strict=True):
-            executor.shutdown()
-            thread.join()
+        for beside in self._spun:
+            beside.stop()
         self.world.destroy_node()
         self.watcher.destroy_node()
         rclpy.shutdown()

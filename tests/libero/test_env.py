@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 
 from piper_twin.episode import Episode
 from vla_rl_trainer.envs.libero_env import LiberoVectorEnv
 from vla_rl_trainer.libero import protocol
+from vla_rl_trainer.libero.controller import ARM_DOFS, arm_mass
 from vla_rl_trainer.libero.suites import NUM_STATES
 from vla_rl_trainer.libero.worlds import LiberoConfig, LiberoWorlds
 
@@ -61,6 +63,33 @@ def test_a_world_does_not_depend_on_those_beside_it(cache):
         worlds.step_chunk(slots, chunk)
         worlds.joint_states([1], states)
         found.append(states.copy())
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("task", MIXED)
+def test_the_arms_mass_is_that_block_of_the_whole_matrix_bit_for_bit(cache, task):
+    worlds = LiberoWorlds(1, LiberoConfig(images=False, cache=cache))
+    worlds.reset([0], [Episode(task, 0)])
+    worlds.step_chunk([0], motion(1))
+    model, data = worlds.scene(task).model, worlds.scene(task).data
+    mass = np.zeros((model.nv, model.nv))
+    mujoco.mj_fullM(model, mass, data.qM)
+    np.testing.assert_array_equal(arm_mass(data.qM, model.dof_Madr), mass[:ARM_DOFS, :ARM_DOFS])
+    assert (np.diag(mass)[:ARM_DOFS] > 0).all()
+
+
+@pytest.mark.parametrize("task", MIXED)
+def test_leaving_the_force_sensors_out_changes_no_bit_of_physics(cache, task):
+    found = []
+    for flag in (0, mujoco.mjtDisableBit.mjDSBL_SENSOR.value):
+        worlds = LiberoWorlds(1, LiberoConfig(images=False, cache=cache))
+        scene = worlds.scene(task)
+        assert scene.model.opt.disableflags == mujoco.mjtDisableBit.mjDSBL_SENSOR.value
+        scene.model.opt.disableflags = flag
+        worlds.reset([0], [Episode(task, 0)])
+        worlds.step_chunk([0], motion(1, 32))
+        found.append(worlds.world(0).physics)
+        assert scene.data.sensordata.any() == (flag == 0)
     np.testing.assert_array_equal(*found)
 
 

@@ -13,7 +13,7 @@ from vla_rl_trainer.envs.libero_env import LiberoVectorEnv
 from vla_rl_trainer.libero import assets, cache, protocol, stock
 from vla_rl_trainer.libero.camera import beside_view
 from vla_rl_trainer.libero.compile_task import CompileConfig, ensure_compiled
-from vla_rl_trainer.libero.controller import ControllerConstants, rotation_of
+from vla_rl_trainer.libero.controller import ControllerConstants, _inverse, rotation_of
 from vla_rl_trainer.libero.embodiment import ACTION_SIZE, LIBERO_PANDA
 from vla_rl_trainer.libero.goals import _find_threshold
 from vla_rl_trainer.libero.predicates import Goal, Grasp, JointRange, Lamp
@@ -77,6 +77,20 @@ def test_a_turn_is_a_rotation_to_the_precision_of_32_bits(turn):
     mujoco.mju_quat2Mat(expected, quaternion)
     np.testing.assert_allclose(found, expected.reshape(3, 3), atol=3e-7)
     np.testing.assert_array_equal(rotation_of(np.zeros(3)), np.eye(3))
+
+
+@pytest.mark.parametrize("size", [3, 6, 7])
+def test_a_matrix_times_its_inverse_is_one_whichever_entry_is_largest(size):
+    rng = np.random.default_rng(size)
+    for _ in range(20):
+        matrix = rng.normal(size=(size, size))
+        matrix[0, 0] = 0.0
+        np.testing.assert_allclose(_inverse(matrix), np.linalg.inv(matrix), rtol=1e-9, atol=1e-12)
+
+
+def test_a_matrix_without_an_inverse_is_the_error_that_drops_a_world():
+    with pytest.raises(np.linalg.LinAlgError):
+        _inverse(np.zeros((3, 3)))
 
 
 SCENE = """<mujoco><option gravity="0 0 0"/><worldbody>

@@ -66,26 +66,74 @@ class ControllerConstants:
 
 @njit(cache=True)
 def _inverse(a: Array) -> Array:  # pragma: no cover  compiled
-    """Of a matrix (3, 3)."""
-    found = np.empty((3, 3))
-    for i in range(3):
-        for j in range(3):
-            p, q, r, s = (j + 1) % 3, (j + 2) % 3, (i + 1) % 3, (i + 2) % 3
-            found[i, j] = a[p, r] * a[q, s] - a[p, s] * a[q, r]
-    return found / (a[0, 0] * found[0, 0] + a[0, 1] * found[1, 0] + a[0, 2] * found[2, 0])
+    """Of a small square matrix, by elimination with the largest pivot of each column; LAPACK takes longer to call."""
+    n = len(a)
+    left, right = a.copy(), np.eye(n)
+    for k in range(n):
+        best = k
+        for i in range(k + 1, n):
+            if abs(left[i, k]) > abs(left[best, k]):
+                best = i
+        if left[best, k] == 0.0:
+            raise np.linalg.LinAlgError("a matrix of the controller is singular")
+        for j in range(n):
+            left[k, j], left[best, j] = left[best, j], left[k, j]
+            right[k, j], right[best, j] = right[best, j], right[k, j]
+        for i in range(n):
+            share = left[i, k] / left[k, k]
+            if i != k and share != 0.0:
+                for j in range(n):
+                    left[i, j] -= share * left[k, j]
+                    right[i, j] -= share * right[k, j]
+    for i in range(n):
+        for j in range(n):
+            right[i, j] /= left[i, i]
+    return right
 
 
 @njit(cache=True)
-def _operational_space(
-    mass: Array, full: Array, jp: Array, jr: Array
-) -> tuple[Array, Array, Array]:  # pragma: no cover  compiled
+def _product(a: Array, b: Array) -> Array:  # pragma: no cover  compiled
+    """Of two small matrices; BLAS takes longer to call."""
+    found = np.zeros((a.shape[0], b.shape[1]))
+    for i in range(a.shape[0]):
+        for k in range(a.shape[1]):
+            for j in range(b.shape[1]):
+                found[i, j] += a[i, k] * b[k, j]
+    return found
+
+
+@njit(cache=True)
+def _times(a: Array, x: Array) -> Array:  # pragma: no cover  compiled
+    """A small matrix times a vector."""
+    found = np.zeros(a.shape[0])
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            found[i] += a[i, j] * x[j]
+    return found
+
+
+@njit(cache=True)
+def arm_mass(packed: Array, starts: npt.NDArray[np.int32]) -> Array:  # pragma: no cover  compiled
+    """The arm's block (7, 7) of the mass matrix, bit for bit that of `mj_fullM`.
+
+    Args:
+        packed: MuJoCo's `qM`: of each joint its own entry, then those with its parents, nearest first.
+        starts: Where each joint's begin, `dof_Madr`.
+    """
+    mass = np.empty((ARM_DOFS, ARM_DOFS))
+    for i in range(ARM_DOFS):
+        for j in range(i + 1):
+            mass[i, j] = mass[j, i] = packed[starts[i] + i - j]
+    return mass
+
+
+@njit(cache=True)
+def _operational_space(mass: Array, full: Array) -> tuple[Array, Array, Array]:  # pragma: no cover  compiled
     """What the hand weighs in its motions and turns, and which joint motions leave it where it is."""
-    inverse = np.linalg.inv(mass)
-    lambda_full = np.linalg.inv(np.dot(np.dot(full, inverse), full.transpose()))
-    lambda_position = _inverse(np.dot(np.dot(jp, inverse), jp.transpose()))
-    lambda_rotation = _inverse(np.dot(np.dot(jr, inverse), jr.transpose()))
-    nullspace = np.eye(ARM_DOFS) - np.dot(np.dot(inverse, full.transpose()).dot(lambda_full), full)
-    return lambda_position, lambda_rotation, nullspace
+    turned = _product(_inverse(mass), full.T)
+    weight = _product(full, turned)
+    nullspace = np.eye(ARM_DOFS) - _product(_product(turned, _inverse(weight)), full)
+    return _inverse(weight[:3, :3]), _inverse(weight[3:, 3:]), nullspace
 
 
 @njit(cache=True)
@@ -93,51 +141,45 @@ def _control(
     control: Array,
     arm: npt.NDArray[np.int64],
     fingers: npt.NDArray[np.int64],
-    gripper_bias: Array,
-    gripper_weight: Array,
-    torque_low: Array,
-    torque_high: Array,
+    finger_ranges: Array,
+    limits: Array,
+    gains: Array,
     position: Array,
     rotation: Array,
     joints: Array,
     velocities: Array,
-    jacobian_position: Array,
-    jacobian_rotation: Array,
-    mass: Array,
+    jacobian: Array,
+    packed_mass: Array,
+    mass_starts: npt.NDArray[np.int32],
     bias: Array,
-    initial_joint: Array,
-    kp: Array,
-    kd: Array,
     goal_position: Array,
     goal_rotation: Array,
     gripper: Array,
     close: Array,
 ) -> None:  # pragma: no cover  compiled
     """Fill `control` as robosuite's `OperationalSpaceController` and `PandaGripper` do; moves `gripper` on."""
-    jp = np.ascontiguousarray(jacobian_position[:, :ARM_DOFS])
-    jr = np.ascontiguousarray(jacobian_rotation[:, :ARM_DOFS])
-    full = np.vstack((jp, jr))
-    linear, angular = np.dot(jacobian_position, velocities), np.dot(jacobian_rotation, velocities)
-    turn = np.zeros(3)
-    for column in range(3):
-        turn += np.cross(rotation[:, column], goal_rotation[:, column])
-    force = (goal_position - position) * kp[:3] - linear * kd[:3]
-    torque = 0.5 * turn * kp[3:] - angular * kd[3:]
+    full, arm_velocities = jacobian[:, :ARM_DOFS].copy(), velocities[:ARM_DOFS]
+    speed = _times(full, arm_velocities)
+    away = np.zeros(6)
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        away[i] = goal_position[i] - position[i]
+        for column in range(3):
+            away[3 + i] += 0.5 * (
+                rotation[j, column] * goal_rotation[k, column] - rotation[k, column] * goal_rotation[j, column]
+            )
+    force = away * gains[0] - speed * gains[1]
 
-    arm_mass = np.ascontiguousarray(mass[:ARM_DOFS, :ARM_DOFS])
-    lambda_position, lambda_rotation, nullspace = _operational_space(arm_mass, full, jp, jr)
-    wrench = np.concatenate((np.dot(lambda_position, force), np.dot(lambda_rotation, torque)))
-    arm_velocities = velocities[:ARM_DOFS].copy()
-    posture = np.dot(
-        arm_mass,
-        _NULLSPACE_KP * (initial_joint - joints[:ARM_DOFS]) - np.sqrt(_NULLSPACE_KP) * 2 * arm_velocities,
-    )
-    torques = np.dot(full.transpose(), wrench) + bias[:ARM_DOFS] + np.dot(nullspace.transpose(), posture)
+    mass = arm_mass(packed_mass, mass_starts)
+    lambda_position, lambda_rotation, nullspace = _operational_space(mass, full)
+    wrench = np.concatenate((_times(lambda_position, force[:3]), _times(lambda_rotation, force[3:])))
+    pull = _NULLSPACE_KP * (limits[2] - joints[:ARM_DOFS]) - np.sqrt(_NULLSPACE_KP) * 2 * arm_velocities
+    torques = _times(full.T, wrench) + bias[:ARM_DOFS] + _times(nullspace.T, _times(mass, pull))
     for index in range(len(arm)):
-        control[arm[index]] = min(max(torques[index], torque_low[index]), torque_high[index])
+        control[arm[index]] = min(max(torques[index], limits[0, index]), limits[1, index])
     for index in range(len(fingers)):
         gripper[index] = min(max(gripper[index] + close[index], -1.0), 1.0)
-        control[fingers[index]] = gripper_bias[index] + gripper_weight[index] * gripper[index]
+        control[fingers[index]] = finger_ranges[0, index] + finger_ranges[1, index] * gripper[index]
 
 
 def rotation_of(turn: Array) -> Array:
@@ -179,8 +221,9 @@ class Controller:
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, constants: ControllerConstants) -> None:
         """Work on `data`, whatever world it holds."""
         self._model, self._data, self._constants = model, data, constants
-        self._jacobians = np.zeros((2, 3, model.nv))
-        self._mass = np.zeros((model.nv, model.nv))
+        self._jacobian = np.zeros((6, model.nv))
+        self._jacobian_rows = self._jacobian[:3], self._jacobian[3:]
+        assert list(model.dof_parentid[:ARM_DOFS]) == list(range(-1, ARM_DOFS - 1)), "the arm is a chain of joints"
         self._position = data.site_xpos[constants.site]
         self._rotation = data.site_xmat[constants.site].reshape(3, 3)
         low, high = np.array(constants.input_low), np.array(constants.input_high)
@@ -193,21 +236,17 @@ class Controller:
             data.ctrl,
             np.array(constants.actuators),
             np.array(constants.gripper_actuators),
-            ranges.mean(axis=1),
-            0.5 * (ranges[:, 1] - ranges[:, 0]),
-            np.array(constants.torque_low),
-            np.array(constants.torque_high),
+            np.stack([ranges.mean(axis=1), 0.5 * (ranges[:, 1] - ranges[:, 0])]),
+            np.array([constants.torque_low, constants.torque_high, constants.initial_joint]),
+            np.array([constants.kp, constants.kd]),
             self._position,
             self._rotation,
             data.qpos,
             data.qvel,
-            self._jacobians[0],
-            self._jacobians[1],
-            self._mass,
+            self._jacobian,
+            data.qM,
+            model.dof_Madr,
             data.qfrc_bias,
-            np.array(constants.initial_joint),
-            np.array(constants.kp),
-            np.array(constants.kd),
         )
         """First arguments of `_control`, most of them windows into `data`."""
 
@@ -236,8 +275,7 @@ class Controller:
                 goal_position[:] = self._position + delta[:3]
                 if delta[3:].any():
                     state.goal_rotation = np.dot(rotation_of(delta[3:]), self._rotation)
-            mujoco.mj_jacSite(model, data, self._jacobians[0], self._jacobians[1], self._constants.site)
-            mujoco.mj_fullM(model, self._mass, data.qM)
+            mujoco.mj_jacSite(model, data, *self._jacobian_rows, self._constants.site)
             _control(*self._views, goal_position, state.goal_rotation, state.gripper, close)
             if index >= self._constants.substeps - 2:
                 seen[index - self._constants.substeps] = data.qpos

@@ -79,6 +79,8 @@ class TaskScene:
         """
         self.compiled: CompiledTask = read_task(config.cache, task)
         self.model = read_model(config.cache, task, config.visuals)
+        # Nothing reads the wrist's force and torque, which cost a pass over all bodies in every physics step.
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR.value
         self.data = mujoco.MjData(self.model)
         self.looks = Looks.of(self.model)
         self.controller = Controller(self.model, self.data, self.compiled.controller)

@@ -29,7 +29,7 @@ from vla_rl_trainer.libero.suites import TaskName
 Array = npt.NDArray[np.float64]
 
 VARIABLE = "LIBERO_CACHE"
-FORMAT = 1
+FORMAT = 2
 """Of these files; another one is compiled anew."""
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 

@@ -20,35 +20,54 @@ Array = npt.NDArray[np.float64]
 
 MAX_FACES = 700
 """Triangles of one mesh: at 128 px half as far from the benchmark's images as what multisampling smooths."""
+ARM_FACES = 400
+"""Triangles of one of the arm's meshes, of which there are dozens, each a part of a link."""
+_ARM = "robot0_"
+"""What the names of its meshes begin with."""
 MAX_TEXTURE = 512
 """Side of a texture [px]."""
 _MAY_DIFFER = ("dof_length", "geom_matid", "geom_dataid")
 """Of a physical field's kind, but not used in stepping: sizes for putting bodies to sleep, references to looks."""
-_WELD = 1e-7
-"""Vertices nearer than this are one [m]."""
+_WELDS = (1e-7, 2e-3, 4e-3, 8e-3)
+"""Vertices nearer than this are one [m]. The others are for meshes whose triangles hang together so little that no edge
+can be drawn in: the pedestal's stay at 5,769."""
+_NEARLY = 1.5
+"""Times the wanted triangles that are few enough."""
 
 
-def visual_meshes(model: mujoco.MjModel) -> list[int]:
-    """Meshes that no colliding geom uses and that have more triangles than a small image needs."""
+def max_faces(name: str) -> int:
+    """Triangles that a mesh of this name may have."""
+    return ARM_FACES if name.startswith(_ARM) else MAX_FACES
+
+
+def visual_meshes(model: mujoco.MjModel) -> dict[int, bool]:
+    """Meshes that are looked at and have more triangles than a small image needs; True: they collide, too."""
     is_mesh = model.geom_type == mujoco.mjtGeom.mjGEOM_MESH
-    collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0) | (model.geom_group == 0)
-    solid = set(model.geom_dataid[is_mesh & collides].tolist())
-    seen = set(model.geom_dataid[is_mesh & ~collides].tolist())
-    return [mesh for mesh in sorted(seen - solid) if model.mesh_facenum[mesh] > MAX_FACES]
+    solid = set(model.geom_dataid[is_mesh & _is_solid(model)].tolist())
+    seen = set(model.geom_dataid[is_mesh & ~_is_solid(model)].tolist())
+    return {mesh: mesh in solid for mesh in sorted(seen) if model.mesh_facenum[mesh] > max_faces(model.mesh(mesh).name)}
+
+
+def _is_solid(model: mujoco.MjModel) -> npt.NDArray[np.bool_]:
+    """Geoms that collide, or stand for what does."""
+    return (model.geom_contype != 0) | (model.geom_conaffinity != 0) | (model.geom_group == 0)
 
 
 def lighten(spec: mujoco.MjSpec, model: mujoco.MjModel, folder: Path) -> mujoco.MjModel:
     """Compile `spec` again with decimated visual meshes, small textures, and neither multisampling nor reflections.
 
     Args:
-        spec: Of `model`; changed.
-        model: Compiled from `spec` as the benchmark has it.
+        spec: Of `model`, not compiled yet: compiling leaves normals in it that do not fit fewer triangles; changed.
+        model: Compiled from such a `spec` as the benchmark has it.
         folder: For temporary files; needed until this returns.
     """
-    for mesh in visual_meshes(model):
+    for mesh, collides in visual_meshes(model).items():
         name = model.mesh(mesh).name
         found = next(one for one in spec.meshes if one.name == name)
-        _replace(found, *_decimate(*_original(model, mesh)))
+        if collides:
+            found = _separate(spec, model, mesh)
+        points, faces, corners = _original(model, mesh)
+        _replace(found, *_decimate(points, faces, corners, max_faces(name)))
     for texture in spec.textures:
         _reduce(texture, folder)
     for material in spec.materials:
@@ -58,6 +77,14 @@ def lighten(spec: mujoco.MjSpec, model: mujoco.MjModel, folder: Path) -> mujoco.
     light.site_rgba[:] = model.site_rgba
     require_same_physics(model, light)
     return light
+
+
+def _separate(spec: mujoco.MjSpec, model: mujoco.MjModel, mesh: int) -> Any:
+    """A mesh of its own, still empty, for the geoms that only show what others collide with."""
+    name = model.mesh(mesh).name
+    for geom in np.flatnonzero((model.geom_dataid == mesh) & ~_is_solid(model)):
+        spec.geoms[geom].meshname = f"{name}_shown"
+    return spec.add_mesh(name=f"{name}_shown")
 
 
 def require_same_physics(model: mujoco.MjModel, other: mujoco.MjModel) -> None:
@@ -94,21 +121,29 @@ def _original(model: mujoco.MjModel, mesh: int) -> tuple[Array, npt.NDArray[np.i
 
 
 def _decimate(
-    points: Array, faces: npt.NDArray[np.int64], corners: Array | None
+    points: Array, faces: npt.NDArray[np.int64], corners: Array | None, target: int
 ) -> tuple[Array, npt.NDArray[np.int64], Array | None]:
-    library: Any = importlib.import_module("fast_simplification")
-    _, first, weld = np.unique(
-        np.round(points / _WELD).astype(np.int64), axis=0, return_index=True, return_inverse=True
-    )
-    welded = weld.reshape(-1)[faces]
-    welded = welded[(welded != np.roll(welded, 1, axis=1)).all(axis=1)]
-    new_points, new_faces = library.simplify(
-        points[first].astype(np.float32), welded.astype(np.int32), target_count=MAX_FACES
-    )
-    new_points, new_faces = new_points.astype(np.float64), new_faces.astype(np.int64)
+    for weld in _WELDS:
+        new_points, new_faces = _simplify(points, faces, weld, target)
+        if len(new_faces) <= _NEARLY * target:
+            break
     if corners is None:
         return new_points, new_faces, None
     return new_points, new_faces, _transfer(points, faces, corners, new_points[new_faces])
+
+
+def _simplify(
+    points: Array, faces: npt.NDArray[np.int64], weld: float, target: int
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    library: Any = importlib.import_module("fast_simplification")
+    _, first, same = np.unique(np.round(points / weld).astype(np.int64), axis=0, return_index=True, return_inverse=True)
+    welded = same.reshape(-1)[faces]
+    is_flat = (welded == np.roll(welded, 1, axis=1)).any(axis=1)
+    points, faces = points[first], welded[~is_flat]
+    if len(faces) <= target:
+        return points, faces
+    new_points, new_faces = library.simplify(points.astype(np.float32), faces.astype(np.int32), target_count=target)
+    return new_points.astype(np.float64), new_faces.astype(np.int64)
 
 
 def _transfer(points: Array, faces: npt.NDArray[np.int64], corners: Array, triangles: Array) -> Array:

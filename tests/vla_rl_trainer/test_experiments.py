@@ -9,6 +9,8 @@ import pytest
 
 from piper_twin.wilson import wilson_interval
 from vla_policy.errors import VlaError
+from vla_policy.policy import VlaPolicy
+from vla_rl_trainer.base import base_policy
 from vla_rl_trainer.evaluation import Evaluation, Outcome
 from vla_rl_trainer.experiments import __main__ as experiments
 from vla_rl_trainer.experiments import ablations, exploration_cost, lab, publish, transfer
@@ -27,7 +29,7 @@ class Bench:
     """Stands for a lab: policies are names, and how often each succeeds is a rule."""
 
     def __init__(self, out: Path, scale, machine=None):
-        self.out, self.scale, self.asked = out, scale, []
+        self.out, self.scale, self.asked, self.filmed = out, scale, [], []
 
     def sft(self, tasks, num_demos, seed, *, randomization="off", mirror=False):
         self.asked.append(("sft", tuple(tasks), num_demos, seed, randomization))
@@ -39,11 +41,16 @@ class Bench:
         self.asked.append(("grpo", tuple(tasks), change(ours(Path("x")))))
         return Trained(Path(f"rl of {start.folder}"), 100.0)
 
-    def evaluate(self, policy, tasks, randomization="off", *, num_videos=0, unseen_words=False):
+    def evaluate(self, policy, tasks, randomization="off", *, unseen_words=False):
         solved = {"sft0": 0, "sft1": 1}.get(policy.folder.name, 9 if "rl" in policy.folder.name else 3)
         signals = ("lifted",) if "rl" in policy.folder.name else ("grasped", "lifted")
         outcomes = tuple(Outcome(task, seed, seed < solved, 9, signals) for task in tasks for seed in range(10))
         return Evaluation("argmax", outcomes, ()), self.out / "stages" / "evaluation.json"
+
+    def film(self, policies, task, seeds, title):
+        self.filmed.append((tuple(policies), task, list(seeds), title))
+        (self.out / "films").mkdir(exist_ok=True)
+        (self.out / "films" / f"{title}.html").write_text("a film")
 
 
 @pytest.fixture
@@ -234,6 +241,29 @@ def test_pushcut_holds_where_pushing_grows_and_a_strict_checker_stops_it():
     assert judge(told(40, 39)).held == "did not hold"
     assert judge(told(3, 1)).held == "did not hold"
     assert judge([]).held == "not decided"
+
+
+def test_pushcut_films_both_policies_where_rl_found_a_way_without_a_grasp(bench, tmp_path):
+    main(ExperimentsConfig(name="pushcut", out=tmp_path, scale="toy", seeds=(0,)))
+    loose, strict = bench[0].filmed
+    assert loose == (("SFT", "RL"), "move_can_pot", [0, 1, 2, 3], "move_can_pot, outcome alone, seed 0")
+    assert strict[-1] == "move_can_pot, strict, seed 0"
+    page = (tmp_path / "pushcut" / "report.html").read_text()
+    assert '<a href="films/move_can_pot%2C%20strict%2C%20seed%200.html">move_can_pot, strict, seed 0</a>' in page
+
+
+def test_a_film_has_a_column_for_every_policy_and_is_made_once(tmp_path, monkeypatch):
+    lab = Lab(tmp_path, SCALES["toy"], Machine(backend="mujoco"))
+    base = Trained(base_policy())
+    lab.film({"before": base, "after": base}, "click_bell", [3], "a title")
+    page = tmp_path / "films" / "a title.html"
+    told = page.read_text()
+    assert told.count("<video") == 2
+    for name in ("before", "after"):
+        assert f"click_bell, world 3, {name}: " in told
+    monkeypatch.setattr(VlaPolicy, "load", None)
+    lab.film({"before": base, "after": base}, "click_bell", [3], "a title")
+    assert page.read_text() == told
 
 
 def test_generalisation_does_not_hold_where_rl_clearly_loses():

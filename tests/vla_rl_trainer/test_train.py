@@ -10,6 +10,7 @@ from vla_policy.errors import VlaError
 from vla_rl_trainer import collect, evaluate, train, train_grpo, train_report, train_sft
 from vla_rl_trainer.evaluation import Evaluation, Outcome
 from vla_rl_trainer.learner import LearnerConfig
+from vla_rl_trainer.report import Paragraph
 from vla_rl_trainer.train import TrainConfig, libero, main
 
 
@@ -47,7 +48,7 @@ def stages(monkeypatch, toys, tmp_path):
     stand_in("grpo", train_grpo)
     monkeypatch.setattr(evaluate, "main", evaluated)
     monkeypatch.setattr(collect, "main", recorded)
-    monkeypatch.setattr(train_report, "_films", lambda *_: [])
+    monkeypatch.setattr(train_report, "film_side_by_side", lambda *_: Paragraph("films"))
     called.append(made)
     return called
 
@@ -82,7 +83,7 @@ def test_the_report_compares_before_and_after_task_by_task(stages, tmp_path):
     assert summary["after"]["tasks"]["stack_bowls"]["num_successes"] == 20
     assert summary["randomization"] == "off"
     page = (config.out / "report.html").read_text()
-    for text in ("25.0% before RL, 50.0% after", "pick_bottle", "stack_bowls", "all", "pressed", "No videos"):
+    for text in ("25.0% before RL, 50.0% after", "pick_bottle", "stack_bowls", "all", "pressed", "films"):
         assert text in page
 
 

@@ -28,15 +28,17 @@ from vla_rl_trainer.base import base_policy
 from vla_rl_trainer.benchmarks.twin import TwinBenchmark
 from vla_rl_trainer.command import run_command
 from vla_rl_trainer.config_checks import require_above, require_at_least, require_at_most
-from vla_rl_trainer.demo_report import write_demo_report
+from vla_rl_trainer.demo_report import NAMES, write_demo_report
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.disk import write_atomically
 from vla_rl_trainer.evaluation import SPLIT, Evaluation, EvaluationConfig, evaluate_policy
 from vla_rl_trainer.learner import LearnerConfig
+from vla_rl_trainer.report import Block
 from vla_rl_trainer.robot_graph import has_ros, run_trials
 from vla_rl_trainer.run_files import read_metrics
 from vla_rl_trainer.run_folder import Run
 from vla_rl_trainer.sft import SftConfig
+from vla_rl_trainer.side_by_side import film_side_by_side
 
 Value = TypeVar("Value")
 
@@ -195,17 +197,13 @@ class Demo:
             "seed": self._config.seed,
         }
 
-    def _film(self, sft: Path, rl: Path) -> dict[str, list[tuple[int, bytes, bool]]]:
-        """The same held-out worlds before and after: name to (seed, mp4, success)."""
-        seeds = range(self._config.evaluation.first_seed, self._config.evaluation.first_seed + self._config.num_videos)
-        found: dict[str, list[tuple[int, bytes, bool]]] = {}
-        for name, folder in (("sft", sft), ("rl", rl)):
-            policy = VlaPolicy.load(folder, pick_device())
-            studio = TwinBenchmark((self._config.task,)).film_studio(policy.config)
-            films = [(seed, *studio.film(policy, Episode(self._config.task, seed, SPLIT))) for seed in seeds]
-            found[name] = films
-            studio.close()
-        return found
+    def _film(self, sft: Path, rl: Path) -> Block:
+        """The same held-out worlds before and after."""
+        config = self._config
+        first = config.evaluation.first_seed
+        worlds = [Episode(config.task, seed, SPLIT) for seed in range(first, first + config.num_videos)]
+        policies = dict(zip(NAMES.values(), (sft, rl), strict=True))
+        return film_side_by_side(TwinBenchmark((config.task,)), policies, worlds)
 
     @property
     def _stopwatch(self) -> Path:

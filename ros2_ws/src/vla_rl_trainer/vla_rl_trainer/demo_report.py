@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vla_rl_trainer.evaluation import Evaluation
-from vla_rl_trainer.evaluation_blocks import origin_section, strategy_table, success_table, video_grid
-from vla_rl_trainer.report import ReportData, Section, Video, charts_of, write_report
+from vla_rl_trainer.evaluation_blocks import origin_section, strategy_table, success_table
+from vla_rl_trainer.report import Block, ReportData, Section, charts_of, write_report
 from vla_rl_trainer.run_files import read_metrics
 
 CURVES = {
@@ -20,7 +20,7 @@ CURVES = {
 }
 """Metric to whether it is a share."""
 
-_NAMES = {"sft": "after SFT", "rl": "after RL"}
+NAMES = {"sft": "after SFT", "rl": "after RL"}
 
 
 def write_demo_report(
@@ -28,7 +28,7 @@ def write_demo_report(
     config: Any,
     summary: dict[str, Any],
     evaluations: tuple[dict[str, Evaluation], dict[str, Evaluation]],
-    videos: dict[str, list[tuple[int, bytes, bool]]],
+    videos: Block,
     grpo: Path,
 ) -> None:
     """Write the report page of a demo.
@@ -38,31 +38,22 @@ def write_demo_report(
         config: The demo's configuration dataclass.
         summary: As written to `summary.json`.
         evaluations: After SFT and after RL, by decoding.
-        videos: "sft" and "rl" to (seed, mp4, success).
+        videos: Of the same worlds after SFT and after RL.
         grpo: Run folder of the GRPO stage.
     """
-    used = [(_NAMES[stage], next(iter(found.values()))) for stage, found in zip(_NAMES, evaluations, strict=True)]
+    used = [(NAMES[stage], next(iter(found.values()))) for stage, found in zip(NAMES, evaluations, strict=True)]
     all_of_them = [
-        (name, one) for name, found in zip(_NAMES.values(), evaluations, strict=True) for one in found.values()
+        (name, one) for name, found in zip(NAMES.values(), evaluations, strict=True) for one in found.values()
     ]
     data = ReportData(
         title=f"{config.task}: {config.num_demos} demonstrations, then reinforcement learning",
         subtitle=f"{summary['wall_s'] / 60:.1f} minutes, {summary['env_steps_per_s']:.0f} control steps a second",
         sections=[
             Section("Success on held-out worlds", [success_table("stage", all_of_them)]),
-            Section("Before and after", [video_grid(_in_pairs(videos))]),
+            Section("Before and after", [videos]),
             Section("Training", [charts_of(read_metrics(grpo), CURVES)]),
             Section("How it was solved", [strategy_table("stage", used)]),
             origin_section(summary, config),
         ],
     )
     write_report(path, data)
-
-
-def _in_pairs(videos: dict[str, list[tuple[int, bytes, bool]]]) -> list[Video]:
-    """The same world before and after, side by side."""
-    return [
-        Video(f"world {seed}, {_NAMES[stage]}: {'success' if success else 'failure'}", mp4)
-        for row in zip(*videos.values(), strict=True)
-        for stage, (seed, mp4, success) in zip(videos, row, strict=True)
-    ]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from piper_twin.wilson import wilson_interval
 from vla_rl_trainer.charts import NUM_COLOURS, Point, interval_bar, line_chart, smoothed
@@ -163,6 +164,20 @@ class Facts:
         if self.folded_under:
             content = f"<details><summary>{escape(self.folded_under)}</summary>{content}</details>"
         return f'<div class="card">{content}</div>'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Links:
+    """Other pages, by names relative to this one's folder."""
+
+    pages: Sequence[str]
+
+    def html(self) -> str:
+        """A list on a card."""
+        items = "".join(
+            f'<li><a href="{escape(quote(page))}">{escape(Path(page).stem)}</a></li>' for page in self.pages
+        )
+        return f'<div class="card"><ul>{items}</ul></div>'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,18 +9,16 @@ from typing import Any
 
 from piper_twin.episode import Episode
 from vla_policy.checkpoint import weights_sha256
-from vla_policy.policy import VlaPolicy
 from vla_policy.provenance import provenance
 from vla_rl_trainer import evaluate
 from vla_rl_trainer.benchmarks.benchmark import Benchmark
 from vla_rl_trainer.demo_report import CURVES
-from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.disk import write_atomically
 from vla_rl_trainer.evaluation import SPLIT, Evaluation
-from vla_rl_trainer.evaluation_blocks import comparison_table, origin_section, strategy_table, video_grid
-from vla_rl_trainer.progress import Progress
-from vla_rl_trainer.report import Charts, ReportData, Section, Video, charts_of, write_report
+from vla_rl_trainer.evaluation_blocks import comparison_table, origin_section, strategy_table
+from vla_rl_trainer.report import Charts, ReportData, Section, charts_of, write_report
 from vla_rl_trainer.run_files import plain, read_metrics, without_nan
+from vla_rl_trainer.side_by_side import film_side_by_side
 
 Found = dict[str, Evaluation]
 """Evaluations by LIBERO's perturbation, the usual worlds first."""
@@ -63,7 +61,9 @@ def report(config: Any, policies: tuple[Path, Path], before: Found, after: Found
     benchmark: Benchmark = config.benchmark
     usual = next(iter(before))
     summary = _summary(config, benchmark, policies, before, after)
-    films = _films(benchmark, policies, config.num_videos)
+    tasks = benchmark.tasks
+    worlds = [Episode(tasks[number % len(tasks)], number // len(tasks), SPLIT) for number in range(config.num_videos)]
+    films = film_side_by_side(benchmark, dict(zip((BEFORE, AFTER), policies, strict=True)), worlds)
     tables = [comparison_table("task", *_rows(benchmark, before[usual], after[usual]))]
     data = ReportData(
         title=f"{', '.join(config.tasks)}: {summary['before']['success_rate']:.1%} before RL, "
@@ -72,7 +72,7 @@ def report(config: Any, policies: tuple[Path, Path], before: Found, after: Found
         sections=[
             Section("Success", tables),
             *_perturbed(before, after),
-            Section("Before and after", [video_grid(films)]),
+            Section("Before and after", [films]),
             Section("Reinforcement learning", [charts_of(read_metrics(config.out / "grpo"), CURVES)]),
             *_supervised(config.out / "sft"),
             Section("How it was solved", [strategy_table("stage", [(BEFORE, before[usual]), (AFTER, after[usual])])]),
@@ -137,21 +137,3 @@ def _supervised(folder: Path) -> list[Section]:
     metrics = read_metrics(folder)
     curves: list[Charts] = [charts_of(metrics, {"sft/loss": False, "sft/grad_norm": False})] if metrics else []
     return [Section("Supervised fine-tuning", curves)] if curves else []
-
-
-def _films(benchmark: Benchmark, policies: tuple[Path, Path], count: int) -> list[Video]:
-    """The same held-out worlds before and after, side by side; tasks take turns."""
-    tasks = benchmark.tasks
-    episodes = [Episode(tasks[number % len(tasks)], number // len(tasks), SPLIT) for number in range(count)]
-    films: dict[tuple[Episode, str], Video] = {}
-    with Progress("filming", 2 * count) as progress:
-        for stage, folder in zip((BEFORE, AFTER), policies, strict=True):
-            policy = VlaPolicy.load(folder, pick_device(), benchmark.embodiment)
-            studio = benchmark.film_studio(policy.config)
-            for episode in episodes:
-                mp4, success = studio.film(policy, episode)
-                ended = "success" if success else "failure"
-                films[episode, stage] = Video(f"{episode.task}, world {episode.seed}, {stage}: {ended}", mp4)
-                progress.advance()
-            studio.close()
-    return [films[episode, stage] for episode in episodes for stage in (BEFORE, AFTER)]

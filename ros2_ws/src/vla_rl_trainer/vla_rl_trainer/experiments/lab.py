@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from piper_twin.episode import Episode
 from piper_twin.mjwarp.device import Backend, WarpConfig, choose_backend
 from vla_policy.fast_answers import Compile
 from vla_rl_trainer import train_grpo, train_sft
@@ -20,9 +21,11 @@ from vla_rl_trainer.base import base_policy
 from vla_rl_trainer.benchmarks.twin import TwinBenchmark
 from vla_rl_trainer.disk import write_atomically
 from vla_rl_trainer.evaluate import EvaluateConfig
-from vla_rl_trainer.evaluation import Evaluation
+from vla_rl_trainer.evaluation import SPLIT, Evaluation
 from vla_rl_trainer.experiments.scale import Scale
+from vla_rl_trainer.report import ReportData, Section, write_report
 from vla_rl_trainer.run_files import read_metrics
+from vla_rl_trainer.side_by_side import film_side_by_side
 from vla_rl_trainer.train_grpo import TrainGrpoConfig
 from vla_rl_trainer.train_report import require_evaluated
 
@@ -114,7 +117,6 @@ class Lab:
         tasks: Sequence[str],
         randomization: str = "off",
         *,
-        num_videos: int = 0,
         unseen_words: bool = False,
     ) -> tuple[Evaluation, Path]:
         """The policy on held-out worlds, and the file of the single episodes."""
@@ -124,7 +126,7 @@ class Lab:
             tasks=tuple(tasks),
             num_episodes=self.scale.num_episodes,
             randomization=randomization,
-            num_videos=num_videos,
+            num_videos=0,
             unseen_words=unseen_words,
         )
         out = self.folder("evaluate", **self._told(config))
@@ -132,6 +134,17 @@ class Lab:
             config, out=out, backend=machine.backend, warp=machine.warp, num_workers=machine.num_workers
         )
         return require_evaluated(config), out / "evaluation.json"
+
+    def film(self, policies: Mapping[str, Trained], task: str, seeds: Sequence[int], title: str) -> None:
+        """A page with all policies side by side in the same held-out worlds, `films/TITLE.html`; made once."""
+        page = self.out / "films" / f"{title}.html"
+        if page.exists():
+            return
+        folders = {name: policy.folder for name, policy in policies.items()}
+        films = film_side_by_side(TwinBenchmark((task,)), folders, [Episode(task, seed, SPLIT) for seed in seeds])
+        page.parent.mkdir(exist_ok=True)
+        subtitle = f"{' and '.join(policies)} in the same held-out worlds"
+        write_report(page, ReportData(title=title, subtitle=subtitle, sections=[Section("", [films])]))
 
     def _once(self, out: Path, train: Callable[[], Path]) -> Trained:
         """Train unless it is done; what was stopped goes on."""

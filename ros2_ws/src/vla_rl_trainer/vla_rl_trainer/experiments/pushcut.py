@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from vla_rl_trainer.evaluation import Evaluation
+from vla_rl_trainer.evaluation import Evaluation, Outcome
 from vla_rl_trainer.experiments.experiment import Finding, Verdict, apart, findings
 from vla_rl_trainer.experiments.lab import Lab, Trained
 from vla_rl_trainer.experiments.record import Record, pool
@@ -14,6 +13,7 @@ from vla_rl_trainer.experiments.scale import Scale
 OUTCOME, STRICT = "outcome alone", "strict"
 NO_GRASP = "without a grasp"
 NUM_VIDEOS = 4
+"""Worlds that are filmed: solved without a grasp after RL, where there are such."""
 
 
 class Pushcut:
@@ -36,16 +36,13 @@ class Pushcut:
         """See `Experiment`."""
         task, _, checker = condition.partition(", ")
         start = lab.sft((task,), lab.scale.num_demos, seed, mirror=True)
-        yield from self._look("SFT", start, task, lab)
+        yield from _look("SFT", start, task, lab)
         trained = lab.grpo(start, (task if checker == OUTCOME else f"{task}_strict",), seed)
-        yield from self._look("RL", trained, task, lab)
-
-    def _look(self, stage: str, policy: Trained, task: str, lab: Lab) -> Iterator[Finding]:
-        """Success under either checker, and how many of the first are without a grasp; some worlds are filmed."""
-        loose = lab.evaluate(policy, (task,), num_videos=NUM_VIDEOS)
-        yield from findings(f"{stage}, {OUTCOME}", loose, policy.seconds)
-        yield _without_grasp(stage, task, loose)
-        yield from findings(f"{stage}, {STRICT}", lab.evaluate(policy, (f"{task}_strict",)), policy.seconds)
+        yield from _look("RL", trained, task, lab)
+        evaluation, _ = lab.evaluate(trained, (task,))
+        telling = _pushed(evaluation) or evaluation.outcomes
+        worlds = [one.seed for one in telling[:NUM_VIDEOS]]
+        lab.film({"SFT": start, "RL": trained}, task, worlds, f"{condition}, seed {seed}")
 
     def judge(self, records: Sequence[Record]) -> Verdict:
         """See `Experiment`."""
@@ -67,13 +64,21 @@ class Pushcut:
         return Verdict("held" if grows and stays else "did not hold", f"Successes without a grasp: {told}.")
 
 
-def _without_grasp(stage: str, task: str, found: tuple[Evaluation, Path]) -> Finding:
-    evaluation, outcomes = found
-    solved = [one for one in evaluation.outcomes if one.success]
-    return Finding(
+def _look(stage: str, policy: Trained, task: str, lab: Lab) -> Iterator[Finding]:
+    """Success under either checker, and how many of the first are without a grasp."""
+    loose = lab.evaluate(policy, (task,))
+    yield from findings(f"{stage}, {OUTCOME}", loose, policy.seconds)
+    evaluation, outcomes = loose
+    yield Finding(
         stage=f"{stage}, {NO_GRASP}",
         task=task,
-        successes=sum("grasped" not in one.signals for one in solved),
-        episodes=len(solved),
+        successes=len(_pushed(evaluation)),
+        episodes=evaluation.num_successes,
         outcomes=outcomes,
     )
+    yield from findings(f"{stage}, {STRICT}", lab.evaluate(policy, (f"{task}_strict",)), policy.seconds)
+
+
+def _pushed(evaluation: Evaluation) -> list[Outcome]:
+    """Successes without a grasp."""
+    return [one for one in evaluation.outcomes if one.success and "grasped" not in one.signals]

@@ -8,7 +8,7 @@ from pathlib import Path
 from vla_rl_trainer.disk import write_atomically
 from vla_rl_trainer.experiments.experiment import Experiment, Verdict, names_of
 from vla_rl_trainer.experiments.record import Pooled, Record, pool
-from vla_rl_trainer.report import Facts, Paragraph, Rate, ReportData, Section, Table, write_report
+from vla_rl_trainer.report import Facts, Links, Paragraph, Rate, ReportData, Section, Table, write_report
 
 COLOURS = ("#9aa5b1", "#2f6fde", "#d9822b", "#2b9348", "#8e44ad", "#c0392b")
 
@@ -27,7 +27,8 @@ def write_all(out: Path, experiment: Experiment, records: Sequence[Record], cond
     verdict = judged(experiment, records, conditions)
     write_atomically(out / "table.md", _markdown(experiment, records, verdict))
     draw(out / "plot.png", experiment.name, records)
-    write_report(out / "report.html", page_of(experiment, records, verdict))
+    films = sorted(page.relative_to(out).as_posix() for page in (out / "films").glob("*.html"))
+    write_report(out / "report.html", page_of(experiment, records, verdict, films))
     return verdict
 
 
@@ -72,13 +73,15 @@ def sections_of(experiment: Experiment, records: Sequence[Record], verdict: Verd
     ]
 
 
-def page_of(experiment: Experiment, records: Sequence[Record], verdict: Verdict) -> ReportData:
-    """The experiment's own page."""
+def page_of(
+    experiment: Experiment, records: Sequence[Record], verdict: Verdict, films: Sequence[str] = ()
+) -> ReportData:
+    """The experiment's own page; `films` are pages beside it."""
     seeds = ", ".join(names_of(records, "seed"))
     return ReportData(
         title=f"{experiment.name}: {verdict.held}",
         subtitle=f"seeds {seeds}; {', '.join(names_of(records, 'scale'))}",
-        sections=sections_of(experiment, records, verdict),
+        sections=sections_of(experiment, records, verdict) + ([Section("Films", [Links(films)])] if films else []),
     )
 
 

@@ -11,6 +11,8 @@ from piper_twin.tasks.play import PLAY_TASKS
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_rl_trainer import pretrain
+from vla_rl_trainer.benchmarks import playground
+from vla_rl_trainer.benchmarks.libero import LiberoOptions
 from vla_rl_trainer.dataset import FrameTable
 from vla_rl_trainer.pretrain import PretrainConfig, collect, main
 from vla_rl_trainer.run_folder import Run
@@ -24,10 +26,11 @@ SKILLS = ("play_reach_disc", "play_hover_disc")
 @pytest.fixture(autouse=True)
 def little_play(monkeypatch, quick_trackers):
     """Two tasks, two episodes a file, and few words."""
-    monkeypatch.setattr(pretrain, "PLAY_TASKS", {name: PLAY_TASKS[name] for name in SKILLS})
+    monkeypatch.setattr(playground, "PLAY_TASKS", {name: PLAY_TASKS[name] for name in SKILLS})
     monkeypatch.setattr(pretrain, "SHARD_EPISODES", 2)
     monkeypatch.setattr(pretrain, "LOOK_EVERY", 16)
-    monkeypatch.setattr(pretrain, "vocabulary", lambda: iter(("touch the red disc", "hover over the blue disc")))
+    few = ("touch the red disc", "hover over the blue disc")
+    monkeypatch.setattr(playground.TwinPlayground, "texts", lambda ground: iter(few))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def run_of(played, tmp_path):
 @pytest.fixture
 def no_simulation(monkeypatch):
     """Starting a simulation fails the test."""
-    monkeypatch.setattr(pretrain, "TwinVectorEnv", lambda *_, **__: pytest.fail("episodes were collected again"))
+    monkeypatch.setattr(playground, "TwinVectorEnv", lambda *_, **__: pytest.fail("episodes were collected again"))
 
 
 def test_shards_hold_different_worlds_of_every_task(played):
@@ -135,7 +138,7 @@ def test_an_interrupted_collection_ends_its_workers_and_leaves_no_half_shard(tmp
         def __exit__(self, *_):
             ended.append(True)
 
-    monkeypatch.setattr(pretrain, "TwinVectorEnv", lambda *_, **__: Interrupted())
+    monkeypatch.setattr(playground, "TwinVectorEnv", lambda *_, **__: Interrupted())
     with Run.create(tmp_path / "base", {}) as run, pytest.raises(KeyboardInterrupt):
         collect(run, config_of(tmp_path / "base"), 64)
     assert ended == [True]
@@ -145,6 +148,20 @@ def test_an_interrupted_collection_ends_its_workers_and_leaves_no_half_shard(tmp
 def test_an_unknown_preset_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(VlaError, match="preset 'tinny' does not exist; did you mean 'tiny'"):
         main(config_of(tmp_path / "base", preset="tinny"))
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"suites": ("libero_objects",)}, "libero_objects"),
+        ({"randomization": "wild"}, "wild"),
+        ({"libero": LiberoOptions(states="official")}, "none of its suites; name one with --suites"),
+    ],
+)
+def test_a_playground_that_is_none_is_refused_before_anything_is_made(tmp_path, wrong, message):
+    with pytest.raises(VlaError, match=message):
+        main(config_of(tmp_path / "base", **wrong))
     assert not (tmp_path / "base").exists()
 
 

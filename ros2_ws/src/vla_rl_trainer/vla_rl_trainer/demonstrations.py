@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from piper_twin.demonstrate import Demonstration
 from piper_twin.episode import Episode
 from piper_twin.robot import DUAL_PIPER
 from vla_policy.errors import VlaError
 from vla_rl_trainer.dataset import EpisodeData
-from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 
 MAX_TRIES = 20
 """Worlds tried for each demonstration wanted before giving up."""
 
 
+class Player(Protocol):
+    """Processes that run experts."""
+
+    num_workers: int
+
+    def demonstrate(self, episodes: Sequence[Episode], *, look_every: int | None = 1) -> list[Demonstration]:
+        """Let experts try these episodes."""
+        ...
+
+
 def expert_demonstrations(
-    env: TwinVectorEnv,
+    env: Player,
     tasks: Sequence[str],
     num_per_task: int,
     *,

@@ -1,9 +1,10 @@
-"""Pretrain a base policy on play: broad, free data of the twin, in which no benchmark task occurs.
+"""Pretrain a base policy on play: broad, free data of the simulators, in which no benchmark task occurs.
 
 The base stands for the web-scale pretraining of a real VLA. Without one, ten demonstrations of a task do not teach a
 policy to see; with one, a single demonstration starts what RL then sharpens.
 
     python -m vla_rl_trainer.pretrain --out runs/base --num-episodes 4000 --sft.num-steps 20000
+    python -m vla_rl_trainer.pretrain --suites libero_spatial libero_goal libero_10 --out runs/libero_base
 
 collects the play episodes once (kept in the run folder), trains on them, and can be stopped and resumed at any time.
 """
@@ -12,26 +13,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from piper_twin.robot import DUAL_PIPER
-from piper_twin.tasks import TASKS
-from piper_twin.tasks.play import PLAY_TASKS
-from piper_twin.worlds import TwinConfig
 from vla_policy.errors import VlaError
 from vla_policy.policy import VlaPolicy
 from vla_policy.presets import PRESETS
 from vla_policy.prompt import train_tokenizer
+from vla_rl_trainer.benchmarks.libero import LiberoOptions
+from vla_rl_trainer.benchmarks.playground import LiberoPlayground, Playground, TwinPlayground
 from vla_rl_trainer.command import find, run_command
 from vla_rl_trainer.config_checks import require_at_least
 from vla_rl_trainer.dataset import FrameTable
-from vla_rl_trainer.demonstrations import expert_demonstrations
+from vla_rl_trainer.demonstrations import Player, expert_demonstrations
 from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.disk import refuse_full_disk
-from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.progress import Progress
 from vla_rl_trainer.run_folder import Run
 from vla_rl_trainer.sft import SftConfig, SftTrainer, statistics_of, train_in_run
@@ -40,6 +35,7 @@ SHARD_EPISODES = 256
 """Play episodes a file."""
 LOOK_EVERY = 4
 """Control steps from image to image: neighbouring frames teach nearly the same, and images are what costs."""
+MAY_DIFFER = ("out", "play", "num_workers", "libero.cache")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,8 +50,12 @@ class PretrainConfig:
     """Play episodes, spread evenly over all skills and solids; rounded to whole files of about 256."""
     play: Path | None = None
     """Where the play episodes are kept; in the run folder by default. Several runs may share them."""
+    suites: tuple[str, ...] = ()
+    """LIBERO's suites, or single tasks, whose scenes are played in, those of later tests left out; the twin if none."""
     randomization: str = "standard"
-    """off, standard or wide."""
+    """Of the twin: off, standard or wide."""
+    libero: LiberoOptions = dataclasses.field(default_factory=LiberoOptions)
+    """How LIBERO's worlds are drawn; the arm always starts away from home."""
     seed: int = 0
     num_workers: int | None = None
     """Simulation processes; one a core by default."""
@@ -68,6 +68,18 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         """Refuse what would fail only after hours of collecting."""
         require_at_least(self, 1, "num_episodes", "checkpoint_every")
+        find(PRESETS, self.preset, "preset")
+        if not self.suites and self.libero != LiberoOptions():
+            raise VlaError("options of libero were given, but none of its suites; name one with --suites")
+
+    @property
+    def playground(self) -> Playground:
+        """Where it plays.
+
+        Raises:
+            VlaError: a suite or the randomization does not exist.
+        """
+        return LiberoPlayground(self.suites, self.libero) if self.suites else TwinPlayground(self.randomization)
 
 
 def collect(run: Run, config: PretrainConfig, image_size: int) -> FrameTable:
@@ -78,25 +90,20 @@ def collect(run: Run, config: PretrainConfig, image_size: int) -> FrameTable:
     """
     folder = config.play or run.path / "play"
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = list(PLAY_TASKS)
+    ground = config.playground
     num_shards = max(1, round(config.num_episodes / SHARD_EPISODES))
     tables = []
     with contextlib.ExitStack() as stack:
-        env: TwinVectorEnv | None = None
+        env: Player | None = None
         progress = stack.enter_context(Progress("play episodes", num_shards * SHARD_EPISODES))
         for shard in range(num_shards):
             file = folder / f"shard_{shard:03d}.npz"
             if not file.exists():
-                env = env or stack.enter_context(_env(config, image_size))
-                _collect_shard(env, tasks, shard).save(file)
+                env = env or stack.enter_context(ground.open(image_size, config.num_workers))
+                _collect_shard(env, ground, shard).save(file)
             tables.append(_load_shard(file, image_size))
             progress.advance(SHARD_EPISODES)
     return FrameTable.concatenate(tables)
-
-
-def _env(config: PretrainConfig, image_size: int) -> TwinVectorEnv:
-    twin = TwinConfig(randomization=config.randomization, image_size=image_size)
-    return TwinVectorEnv(64, twin, num_workers=config.num_workers)
 
 
 def _load_shard(file: Path, image_size: int) -> FrameTable:
@@ -109,31 +116,30 @@ def _load_shard(file: Path, image_size: int) -> FrameTable:
     return table
 
 
-def _collect_shard(env: TwinVectorEnv, tasks: list[str], shard: int) -> FrameTable:
-    per_task = -(-SHARD_EPISODES // len(tasks))
+def _collect_shard(env: Player, ground: Playground, shard: int) -> FrameTable:
+    per_task = -(-SHARD_EPISODES // len(ground.tasks))
     found = expert_demonstrations(
-        env, tasks, per_task, split="pretraining", first_seed=shard * 1000, look_every=LOOK_EVERY
+        env, ground.tasks, per_task, split="pretraining", first_seed=shard * 1000, look_every=LOOK_EVERY
     )
-    return FrameTable.from_demonstrations([demonstration for _, demonstration in found], DUAL_PIPER)
-
-
-def vocabulary() -> Iterator[str]:
-    """Every text a policy of ours is told: what the text tokenizer is made from."""
-    for task in (*TASKS.values(), *PLAY_TASKS.values()):
-        rng = np.random.default_rng(0)
-        for _ in range(12):
-            yield task.scene(rng).instruction
+    return FrameTable.from_demonstrations([demonstration for _, demonstration in found], ground.embodiment)
 
 
 def main(config: PretrainConfig) -> Path:
     """Collect, train; returns the folder of the trained base."""
-    network = find(PRESETS, config.preset, "preset")(DUAL_PIPER)
-    with Run.open_or_create(config.out, dataclasses.asdict(config), may_differ=("out", "play", "num_workers")) as run:
+    ground = config.playground
+    network = ground.network(config.preset)
+    usual = dataclasses.asdict(PretrainConfig())
+    with Run.open_or_create(config.out, dataclasses.asdict(config), MAY_DIFFER, usual) as run:
         with refuse_full_disk(run.path):
             table = collect(run, config, network.image_size)
-        statistics = statistics_of(table, DUAL_PIPER, network)
+        statistics = statistics_of(table, ground.embodiment, network)
         policy = VlaPolicy.create(
-            network, DUAL_PIPER, statistics, train_tokenizer(vocabulary()), seed=config.seed, device=pick_device()
+            network,
+            ground.embodiment,
+            statistics,
+            train_tokenizer(ground.texts()),
+            seed=config.seed,
+            device=pick_device(),
         )
         trainer = SftTrainer(policy, table, config.sft, config.seed)
         return train_in_run(run, trainer, config.checkpoint_every)

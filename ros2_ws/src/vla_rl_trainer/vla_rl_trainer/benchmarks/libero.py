@@ -91,20 +91,24 @@ class LiberoBenchmark:
         compile_missing(self.tasks, worlds)
         return FilmStudio(LiberoWorlds(1, worlds), LIBERO_PANDA, worlds.image_size, worlds.state_size)
 
-    def _worlds(self, config: PolicyConfig) -> LiberoConfig:
+    def worlds(self, image_size: int, *, fingers: bool = False) -> LiberoConfig:
+        """How worlds are drawn for a policy that sees `image_size` [px], and whether its state has both fingers."""
         from vla_rl_trainer.libero.cache import default_cache
         from vla_rl_trainer.libero.worlds import LiberoConfig
 
-        size = config.image_size_from(LIBERO_PANDA.cameras[0].height)
         return LiberoConfig(
             states=self._options.states,
             visuals=self._options.visuals,
             perturbation=self._options.perturbation,
-            image_size=size,
-            render_size=drawn_size(size),
-            fingers=config.state_dim == LIBERO_PANDA.num_joints + 1,
+            image_size=image_size,
+            render_size=drawn_size(image_size),
+            fingers=fingers,
             cache=self._options.cache or default_cache(),
         )
+
+    def _worlds(self, config: PolicyConfig) -> LiberoConfig:
+        size = config.image_size_from(LIBERO_PANDA.cameras[0].height)
+        return self.worlds(size, fingers=config.state_dim == LIBERO_PANDA.num_joints + 1)
 
     def num_evaluation_episodes(self, wanted: int | None) -> int:
         """See `Benchmark`."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import mujoco
 import numpy as np
 
 from piper_twin.demonstrate import Demonstration
@@ -18,7 +19,7 @@ from vla_policy.errors import VlaError
 from vla_rl_trainer.libero.embodiment import ACTION_SIZE, LIBERO_PANDA
 from vla_rl_trainer.libero.predicates import Goal
 from vla_rl_trainer.libero.scene import LiberoConfig, TaskScene
-from vla_rl_trainer.libero.script import Action, Sight, Way, pick_and_place
+from vla_rl_trainer.libero.script import Action, Array, Sight, Way, pick_and_place
 from vla_rl_trainer.libero.worlds import LiberoWorlds
 
 WAYS: dict[str, Way] = {
@@ -72,45 +73,69 @@ def ways_for(task: str) -> list[str]:
 class Watcher:
     """Tells the script where things are in one world of a scene."""
 
-    def __init__(self, worlds: ScriptWorlds, task: str) -> None:
-        """Find what is to be moved.
+    def __init__(self, worlds: ScriptWorlds, task: str, body: int, target: Callable[[mujoco.MjData], Array]) -> None:
+        """Look at the world in slot 0.
 
-        Raises:
-            VlaError: the task is no single placement of an object.
+        Args:
+            worlds: Of the task.
+            task: Whose scene it is.
+            body: What is to be moved.
+            target: Where its origin shall be let go [m].
         """
-        self._worlds = worlds
-        scene = worlds.scene(task)
-        model = scene.model
-        self._goal = placement(task, scene.compiled.goals)
-        collides = (model.geom_bodyid == self._goal.body) & (model.geom_contype | model.geom_conaffinity).astype(bool)
-        self._geoms = np.flatnonzero(collides)
-        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
-        boxes = model.geom_aabb[self._geoms, None, :]  # centre and half sides, seen from the geom
-        self._corners_G83 = boxes[..., :3] + signs * boxes[..., 3:]
+        self._worlds, self._body, self._target = worlds, body, target
+        self._shape = Shape(worlds.scene(task).model, body)
 
     def look(self) -> Sight:
-        """The world in slot 0, at the moment that observations show."""
+        """The world at the moment that observations show."""
         world = self._worlds.world(0)
         world.observe()
-        data, compiled, goal = world.scene.data, world.scene.compiled, self._goal
+        data, compiled = world.scene.data, world.scene.compiled
         left, right = (data.geom_xpos[list(pads)].mean(axis=0) for pads in (compiled.grasp.left, compiled.grasp.right))
         across = (left - right) * (1.0, 1.0, 0.0)
         fingers = data.qpos[list(compiled.controller.fingers)]
-        turned_G33 = data.geom_xmat[self._geoms].reshape(-1, 3, 3)
-        corners = np.einsum("gij,gnj->gni", turned_G33, self._corners_G83) + data.geom_xpos[self._geoms, None]
-        if goal.site >= 0:
-            target = data.site_xpos[goal.site] + (0.0, 0.0, goal.size[2])
-        else:
-            target = data.xpos[goal.other].copy()
         return Sight(
             hand=data.site_xpos[compiled.controller.site].copy(),
             rotation=data.site_xmat[compiled.controller.site].reshape(3, 3).copy(),
             fingers=across / np.linalg.norm(across),
             opening=float(fingers[0] - fingers[1]),
-            object=data.xpos[goal.body].copy(),
-            corners_N3=corners.reshape(-1, 3),
-            goal=target,
+            object=data.xpos[self._body].copy(),
+            corners_N3=self._shape.corners(data),
+            goal=self._target(data),
         )
+
+
+class Shape:
+    """The boxes around the colliding parts of a body."""
+
+    def __init__(self, model: mujoco.MjModel, body: int) -> None:
+        """Read them once."""
+        collides = (model.geom_bodyid == body) & (model.geom_contype | model.geom_conaffinity).astype(bool)
+        self._geoms = np.flatnonzero(collides)
+        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+        boxes = model.geom_aabb[self._geoms, None, :]  # centre and half sides, seen from the geom
+        self._corners_G83 = boxes[..., :3] + signs * boxes[..., 3:]
+
+    def corners(self, data: mujoco.MjData) -> Array:
+        """Where the boxes' corners are now (N, 3) [m]."""
+        turned_G33 = data.geom_xmat[self._geoms].reshape(-1, 3, 3)
+        corners = np.einsum("gij,gnj->gni", turned_G33, self._corners_G83) + data.geom_xpos[self._geoms, None]
+        return corners.reshape(-1, 3)
+
+
+def goal_watcher(worlds: ScriptWorlds, task: str) -> Watcher:
+    """For what the task asks for.
+
+    Raises:
+        VlaError: the task is no single placement of an object.
+    """
+    goal = placement(task, worlds.scene(task).compiled.goals)
+
+    def target(data: mujoco.MjData) -> Array:
+        if goal.site >= 0:
+            return data.site_xpos[goal.site] + (0.0, 0.0, goal.size[2])
+        return data.xpos[goal.other].copy()
+
+    return Watcher(worlds, task, goal.body, target)
 
 
 def placement(task: str, goals: tuple[Goal, ...]) -> Goal:
@@ -137,23 +162,23 @@ def demonstrate(worlds: ScriptWorlds, episode: Episode, look_every: int | None =
     Raises:
         VlaError: the task is nothing that the script can do.
     """
-    watcher = Watcher(worlds, episode.task)
+    watcher = goal_watcher(worlds, episode.task)
     found: dict[str, Any] = {}
     for number, name in enumerate(ways_for(episode.task), start=1):
-        found = _play(worlds, episode, _script(watcher, WAYS[name]), None) | {"way": name, "num_tries": number}
+        found = run(worlds, episode, scripted(watcher, WAYS[name]), None) | {"way": name, "num_tries": number}
         if found["success"]:
             break
     if found["success"] and look_every is not None:
-        found |= _play(worlds, episode, found["action_TA"], look_every)  # images cost more than all the tries
+        found |= run(worlds, episode, found["action_TA"], look_every)  # images cost more than all the tries
     return ScriptedDemonstration(**found, instruction=worlds.instruction(0))
 
 
-def _script(watcher: Watcher, way: Way) -> Iterator[Action]:
+def scripted(watcher: Watcher, way: Way) -> Iterator[Action]:
     """Starts to look when it is asked for the first action: the world has been reset by then."""
     yield from pick_and_place(watcher.look, way)
 
 
-def _play(worlds: ScriptWorlds, episode: Episode, actions: Iterable[Action], look_every: int | None) -> dict[str, Any]:
+def run(worlds: ScriptWorlds, episode: Episode, actions: Iterable[Action], look_every: int | None) -> dict[str, Any]:
     """Run an episode with these actions until it is done; the fields of a `Demonstration` but the instruction."""
     worlds.reset([0], [episode])
     config = worlds.config

@@ -381,6 +381,14 @@ def test_the_page_has_every_claim_the_papers_number_ours_and_where_it_comes_from
         publish.main(publish.PublishConfig(records=tmp_path / "other.json", page=tmp_path / "results.html"))
 
 
+@pytest.mark.parametrize(("after", "says_why"), [(85, False), (50, True)])
+def test_a_page_says_why_ours_may_disagree_where_it_does(tmp_path, after, says_why):
+    records = [record("sft_vs_rl", "click_bell", "SFT", 30, 100), record("sft_vs_rl", "click_bell", "RL", after, 100)]
+    write_all(tmp_path, EXPERIMENTS["sft_vs_rl"], records, ["click_bell"])
+    told = EXPERIMENTS["sft_vs_rl"].differs
+    assert (told in (tmp_path / "report.html").read_text()) == says_why
+
+
 def test_an_experiment_of_which_nothing_is_known_is_written_all_the_same(tmp_path):
     for experiment in EXPERIMENTS.values():
         assert write_all(tmp_path, experiment, [], ["all"]).held == "not decided"

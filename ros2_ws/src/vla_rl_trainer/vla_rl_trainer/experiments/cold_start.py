@@ -24,6 +24,10 @@ class ColdStart:
     paper = (
         "0 demonstrations: 0 % before and after RL; 100: 7.3 to 25.4 %; 1000: 28.2 to 50.4 % (5 tasks of RoboTwin 2.0)."
     )
+    differs = (
+        "The paper's policy had seen a million robot episodes of other tasks, ours has seen play alone; how far "
+        "one demonstration reaches depends on what the base can do already."
+    )
     task = "pick_bottle"
 
     def conditions(self, scale: Scale) -> Sequence[str]:

@@ -44,6 +44,8 @@ class Experiment(Protocol):
     claim: str
     paper: str
     """What SimpleVLA-RL reports (arXiv v1)."""
+    differs: str
+    """Why ours may disagree, for pages of claims that did not hold."""
 
     def conditions(self, scale: Scale) -> Sequence[str]:
         """Names of what is compared."""

@@ -52,6 +52,10 @@ class ExplorationCost:
     name = "exploration_cost"
     claim = "Early stop, surplus, allocation and reused log-probabilities each reach the same success in less time."
     paper = "Not reported; its authors name 45 minutes a step on eight A800 (issue 8)."
+    differs = (
+        "What is saved depends on where the time goes: the rollout's share is large on two cores, the update's on "
+        "a GPU, and little is left of either to save once most episodes end early by success."
+    )
 
     def conditions(self, scale: Scale) -> Sequence[str]:
         """See `Experiment`."""

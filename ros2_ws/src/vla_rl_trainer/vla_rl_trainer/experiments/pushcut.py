@@ -25,6 +25,10 @@ class Pushcut:
         "trained with a checker that asks for one, it does not."
     )
     paper = "Seen on move_can_pot and place_a2b_left and _right ('pushcut'); no numbers."
+    differs = (
+        "Where the demonstrations' policy grasps surely, pushing may never be sampled, and a policy that succeeds "
+        "already has no need of another way; in the paper SFT ends lower."
+    )
     tasks = ("move_can_pot", "place_a2b_left", "place_a2b_right")
 
     def conditions(self, scale: Scale) -> Sequence[str]:

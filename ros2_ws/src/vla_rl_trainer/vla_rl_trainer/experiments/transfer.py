@@ -24,6 +24,7 @@ class Transfer:
     name = "transfer"
     claim = "On a shifted twin RL keeps its lead over SFT, and wider training worlds lose less there."
     paper = "Two real Pipers, four tasks: 17.5 % after SFT, 38.5 % after RL (Table 6)."
+    differs = "A shifted twin is no robot: it has this simulator's contacts and pictures, with other numbers in them."
 
     def conditions(self, scale: Scale) -> Sequence[str]:
         """See `Experiment`."""

@@ -65,6 +65,7 @@ def sections_of(experiment: Experiment, records: Sequence[Record], verdict: Verd
                 Paragraph(f"Claim. {experiment.claim}"),
                 Paragraph(f"The paper. {experiment.paper}"),
                 Paragraph(f"Ours. {verdict.text}"),
+                *([Paragraph(f"Why it may be. {experiment.differs}")] if verdict.held == "did not hold" else []),
                 table,
                 Facts(origins),
             ],

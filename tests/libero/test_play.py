@@ -1,5 +1,7 @@
 """Play in LIBERO's scenes: what is pushed about, told, moved, and kept apart from the benchmark's tasks."""
 
+import types
+
 import mujoco
 import numpy as np
 import pytest
@@ -82,6 +84,20 @@ def test_most_play_succeeds_and_ends_with_the_object_where_it_was_to_go(worlds):
         assert one.images_LCHW3.shape == (len(one.looked_L), 2, 64, 64, 3)
         assert len(one.action_TA) == len(one.state_TS)
         assert abs(one.action_TA).max() <= 1.0
+
+
+def test_a_try_that_missed_its_object_ends_and_one_that_holds_it_goes_on():
+    class Watcher:
+        def __init__(self, rises):
+            self.rises, self.looks = rises, 0
+
+        def look(self):
+            self.looks += 1
+            return types.SimpleNamespace(object=np.array([0.0, 0.0, self.rises * self.looks]))
+
+    actions = [np.array([*6 * [0.0], gripper]) for gripper in 10 * [-1.0] + 100 * [1.0]]
+    assert len(list(play.until_missed(actions, Watcher(0.0)))) == 10 + play.MISSED_STEPS - 1
+    assert len(list(play.until_missed(actions, Watcher(0.001)))) == 110
 
 
 def test_an_episode_that_solves_the_benchmarks_task_is_none(worlds, monkeypatch):

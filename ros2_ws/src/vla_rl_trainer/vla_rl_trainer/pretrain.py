@@ -95,14 +95,16 @@ def collect(run: Run, config: PretrainConfig, image_size: int) -> FrameTable:
     tables = []
     with contextlib.ExitStack() as stack:
         env: Player | None = None
-        progress = stack.enter_context(Progress("play episodes", num_shards * SHARD_EPISODES))
+        size = _per_task(ground) * len(ground.tasks)
+        progress = stack.enter_context(Progress("play episodes", num_shards * size))
         for shard in range(num_shards):
             file = folder / f"shard_{shard:03d}.npz"
             if not file.exists():
                 env = env or stack.enter_context(ground.open(image_size, config.num_workers))
-                _collect_shard(env, ground, shard).save(file)
+                _collect_shard(env, ground, shard, progress).save(file)
+            else:
+                progress.advance(size)
             tables.append(_load_shard(file, image_size))
-            progress.advance(SHARD_EPISODES)
     return FrameTable.concatenate(tables)
 
 
@@ -116,12 +118,18 @@ def _load_shard(file: Path, image_size: int) -> FrameTable:
     return table
 
 
-def _collect_shard(env: Player, ground: Playground, shard: int) -> FrameTable:
-    per_task = -(-SHARD_EPISODES // len(ground.tasks))
-    found = expert_demonstrations(
-        env, ground.tasks, per_task, split="pretraining", first_seed=shard * 1000, look_every=LOOK_EVERY
-    )
-    return FrameTable.from_demonstrations([demonstration for _, demonstration in found], ground.embodiment)
+def _per_task(ground: Playground) -> int:
+    return -(-SHARD_EPISODES // len(ground.tasks))
+
+
+def _collect_shard(env: Player, ground: Playground, shard: int, progress: Progress) -> FrameTable:
+    found = []
+    for episode, demonstration in expert_demonstrations(
+        env, ground.tasks, _per_task(ground), split="pretraining", first_seed=shard * 1000, look_every=LOOK_EVERY
+    ):
+        found.append(demonstration)
+        progress.advance(note=episode.task)
+    return FrameTable.from_demonstrations(found, ground.embodiment)
 
 
 def main(config: PretrainConfig) -> Path:

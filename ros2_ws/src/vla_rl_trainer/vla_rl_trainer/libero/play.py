@@ -8,7 +8,7 @@ which that happens is thrown away. A base for tests of one suite is pretrained i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import mujoco
@@ -19,6 +19,7 @@ from piper_twin.demonstrate import Demonstration
 from piper_twin.episode import Episode
 from vla_rl_trainer.libero.demonstrate import WAYS, ScriptWorlds, Shape, Watcher, run, scripted
 from vla_rl_trainer.libero.scene import TaskScene
+from vla_rl_trainer.libero.script import CLOSED, Action
 from vla_rl_trainer.libero.suites import WAIT_ACTION
 from vla_rl_trainer.libero.worlds import World
 
@@ -36,8 +37,10 @@ NEAR = 0.08
 """From what it was placed on to where it ends, at most [m]."""
 MAX_SIZE = 0.2
 """What is larger along an axis is no object to pick up [m]."""
-MAX_WAYS = 3
+MAX_WAYS = 2
 """Ways to grasp that are tried."""
+LIFTED, MISSED_STEPS = 0.02, 30
+"""An object that is not this much higher [m] after so many control steps with closed fingers was missed."""
 _NAMES = {
     "akita black bowl": "black bowl",
     "glazed rim porcelain ramekin": "ramekin",
@@ -154,11 +157,24 @@ def play(worlds: PlayWorlds, episode: Episode, look_every: int | None = 1) -> De
     ways = episode.generator("ways").permutation(list(WAYS))[:MAX_WAYS]
     found: dict[str, Any] = {}
     for name in ways:
-        found = run(worlds, episode, scripted(_watcher(worlds, episode.task), WAYS[name]), look_every)
+        watcher = _watcher(worlds, episode.task)
+        found = run(worlds, episode, until_missed(scripted(watcher, WAYS[name]), watcher), look_every)
         found["success"] = worlds.is_placed() and not found["success"]
         if found["success"]:
             break
     return Demonstration(**found, instruction=worlds.instruction(0))
+
+
+def until_missed(actions: Iterable[Action], watcher: Watcher) -> Iterator[Action]:
+    """Actions of the script, which would go through all motions, as long as they may succeed."""
+    started, closed = None, 0
+    for action in actions:
+        height = watcher.look().object[2]
+        started = height if started is None else started
+        closed = closed + 1 if action[-1] == CLOSED else 0
+        if closed == MISSED_STEPS and height < started + LIFTED:
+            return
+        yield action
 
 
 def _watcher(worlds: PlayWorlds, task: str) -> Watcher:

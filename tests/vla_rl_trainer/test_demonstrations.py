@@ -75,6 +75,15 @@ def test_what_is_found_does_not_depend_on_the_number_of_workers(num_workers):
     assert one.largest_batch <= 32
 
 
+def test_an_expert_that_never_succeeds_may_be_left_out(capsys):
+    env = Experts(lambda episode: episode.task == "cup" or episode.seed == 1)
+    given = dict(first_seed=0, max_tries=3, leave_out=True)
+    found = [episode.task for episode, _ in expert_demonstrations(env, ("bell", "cup"), 2, **given)]
+    assert sorted(found) == ["bell", "cup", "cup"]
+    assert sum(episode.task == "bell" for episode in env.tried) <= 2 * 3
+    assert "bell: only 1 of 2 succeeded" in capsys.readouterr().err
+
+
 def test_an_expert_that_never_succeeds_is_given_up_by_name():
     env = Experts(lambda episode: episode.task == "cup")
     with pytest.raises(VlaError, match="the expert of bell fails too often; run it alone: "):

@@ -145,6 +145,16 @@ def test_an_interrupted_collection_ends_its_workers_and_leaves_no_half_shard(tmp
     assert not list((tmp_path / "base" / "play").iterdir())
 
 
+def test_play_in_which_nothing_succeeds_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "expert_demonstrations", lambda *_, **__: iter(()))
+    with (
+        Run.create(tmp_path / "base", {}) as run,
+        pytest.raises(VlaError, match="no play succeeded in play_reach_disc"),
+    ):
+        collect(run, config_of(tmp_path / "base"), 64)
+    assert not list((tmp_path / "base" / "play").iterdir())
+
+
 def test_an_unknown_preset_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(VlaError, match="preset 'tinny' does not exist; did you mean 'tiny'"):
         main(config_of(tmp_path / "base", preset="tinny"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from vla_policy.errors import VlaError
 from vla_rl_trainer.dataset import EpisodeData
 
 MAX_TRIES = 20
-"""Worlds tried for each demonstration wanted before giving up."""
+"""Worlds tried for each demonstration wanted before giving up, unless told otherwise."""
 
 
 class Player(Protocol):
@@ -33,6 +34,8 @@ def expert_demonstrations(
     split: str = "demonstration",
     first_seed: int = 0,
     look_every: int = 1,
+    max_tries: int = MAX_TRIES,
+    leave_out: bool = False,
 ) -> Iterator[tuple[Episode, Demonstration]]:
     """Successful tries of the experts, `num_per_task` of each task; worlds the expert fails in are skipped.
 
@@ -43,6 +46,8 @@ def expert_demonstrations(
         split: Random streams the worlds are drawn from.
         first_seed: Seed of the first world tried.
         look_every: Control steps from image to image.
+        max_tries: Worlds tried for each demonstration wanted.
+        leave_out: Go on without a task whose expert fails more often than that, and say so.
 
     Raises:
         VlaError: the count is not positive, or an expert fails nearly always.
@@ -54,8 +59,11 @@ def expert_demonstrations(
     while any(missing.values()):
         episodes = []
         for task in tasks:
-            if missing[task] and seeds[task] - first_seed >= MAX_TRIES * num_per_task:
-                raise VlaError(f"the expert of {task} fails too often; run it alone: python -m piper_twin.rates")
+            if missing[task] and seeds[task] - first_seed >= max_tries * num_per_task:
+                if not leave_out:
+                    raise VlaError(f"the expert of {task} fails too often; run it alone: python -m piper_twin.rates")
+                print(f"{task}: only {num_per_task - missing[task]} of {num_per_task} succeeded", file=sys.stderr)
+                missing[task] = 0
             episodes += [Episode(task, seeds[task] + offset, split) for offset in range(missing[task])]
             seeds[task] += missing[task]
         for batch in _batches(episodes, 32 * env.num_workers):

@@ -125,10 +125,19 @@ def _per_task(ground: Playground) -> int:
 def _collect_shard(env: Player, ground: Playground, shard: int, progress: Progress) -> FrameTable:
     found = []
     for episode, demonstration in expert_demonstrations(
-        env, ground.tasks, _per_task(ground), split="pretraining", first_seed=shard * 1000, look_every=LOOK_EVERY
+        env,
+        ground.tasks,
+        _per_task(ground),
+        split="pretraining",
+        first_seed=shard * 1000,
+        look_every=LOOK_EVERY,
+        max_tries=ground.max_tries,
+        leave_out=True,
     ):
         found.append(demonstration)
         progress.advance(note=episode.task)
+    if not found:
+        raise VlaError(f"no play succeeded in {', '.join(ground.tasks)}; choose other --suites")
     return FrameTable.from_demonstrations(found, ground.embodiment)
 
 

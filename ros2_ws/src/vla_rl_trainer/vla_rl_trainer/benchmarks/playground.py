@@ -17,7 +17,7 @@ from vla_policy.config import VlaConfig
 from vla_policy.embodiment import Embodiment
 from vla_rl_trainer.benchmarks.libero import LiberoBenchmark, LiberoOptions
 from vla_rl_trainer.benchmarks.twin import TwinBenchmark
-from vla_rl_trainer.demonstrations import Player
+from vla_rl_trainer.demonstrations import MAX_TRIES, Player
 from vla_rl_trainer.envs.twin_env import TwinVectorEnv
 from vla_rl_trainer.libero.embodiment import LIBERO_PANDA
 
@@ -28,6 +28,8 @@ class Playground(Protocol):
     embodiment: Embodiment
     tasks: tuple[str, ...]
     """What is played, evenly."""
+    max_tries: int
+    """Worlds tried for each episode wanted, before a task in which nothing works is left out."""
 
     def network(self, preset: str) -> VlaConfig:
         """An untrained network of that size for this robot.
@@ -50,6 +52,7 @@ class TwinPlayground:
     """`piper_twin.tasks.play`."""
 
     embodiment: Embodiment = DUAL_PIPER
+    max_tries: int = MAX_TRIES
 
     def __init__(self, randomization: str) -> None:
         """Worlds differ as `randomization` says.
@@ -80,6 +83,7 @@ class LiberoPlayground:
     """`vla_rl_trainer.libero.play`."""
 
     embodiment: Embodiment = LIBERO_PANDA
+    max_tries: int = 3  # between two moka pots the script can do nothing
 
     def __init__(self, suites: Sequence[str], options: LiberoOptions) -> None:
         """Play in the scenes of these suites or tasks.

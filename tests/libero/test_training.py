@@ -131,6 +131,7 @@ def test_one_command_fine_tunes_trains_evaluates_on_held_out_states_and_reports(
         tasks=(SOUP, BOWL),
         demos=(demos,),
         model=policy,
+        play_episodes=0,
         num_demos=0,
         sft=SftConfig(num_steps=2, batch_size=4),
         grpo_steps=1,

@@ -46,6 +46,20 @@ def test_libero_is_trained_on_as_told(monkeypatch):
     assert (config.sft.num_steps, config.sft.batch_size, config.libero.states) == (7, 128, "official")
 
 
+@pytest.mark.parametrize(
+    ("words", "episodes"),
+    [
+        ([], 2000),
+        (["play_episodes:=9"], 9),
+        (["play_episodes:=0"], 0),
+        (["model:=runs/x/checkpoints/step_000100"], 0),
+        (["suite:=libero_object,libero_spatial,libero_goal,libero_10"], 0),
+    ],
+)
+def test_a_fresh_network_plays_first_where_a_suite_is_left(words, episodes):
+    assert fill(LiberoRlArguments, parse(words)).config().play_episodes == episodes
+
+
 def test_a_network_of_seven_billion_is_trained_by_adapters():
     words = ["model:=models/openvla", "lora:=32", "learning_rate:=1e-4", "micro_batch:=8", "preset:=paper"]
     learner = fill(LiberoRlArguments, parse(words)).config().learner

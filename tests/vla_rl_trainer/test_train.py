@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vla_policy.errors import VlaError
-from vla_rl_trainer import collect, evaluate, train, train_grpo, train_report, train_sft
+from vla_rl_trainer import collect, evaluate, pretrain, train, train_grpo, train_report, train_sft
 from vla_rl_trainer.evaluation import Evaluation, Outcome
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.report import Paragraph
@@ -19,7 +19,7 @@ def stages(monkeypatch, toys, tmp_path):
     """What each stage was called with, in order; results are made up, policies untrained."""
     called = []
     made = {}
-    for number, name in enumerate(("base", "sft", "grpo", "later")):
+    for number, name in enumerate(("base", "sft", "grpo", "later", "play")):
         made[name] = tmp_path / "made" / name / "checkpoints" / f"step_{number:06d}"
         toys.make_piper_policy(number).save(made[name])
 
@@ -44,6 +44,7 @@ def stages(monkeypatch, toys, tmp_path):
         called.append(("collect", config))
         config.out.mkdir(parents=True)
 
+    stand_in("play", pretrain)
     stand_in("sft", train_sft)
     stand_in("grpo", train_grpo)
     monkeypatch.setattr(evaluate, "main", evaluated)
@@ -131,6 +132,29 @@ def test_libero_records_its_own_demonstrations_at_the_size_the_policy_wants(stag
         assert told.out == config.out / "demonstrations"
 
 
+def test_a_fresh_network_plays_first_where_it_is_not_tested(stages, tmp_path):
+    config = dataclasses.replace(libero(), tasks=("libero_goal/3", "libero_10"), demos=(Path("data"),), out=tmp_path)
+    train._fine_tuned(config)
+    (play,), (sft,) = told(stages, "play"), told(stages, "sft")
+    assert (play.suites, play.preset, play.num_episodes) == (("libero_spatial", "libero_object"), "small", 2000)
+    assert play.out == tmp_path / "play"
+    assert (sft.checkpoint, sft.preset) == (stages[0]["play"], None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"model": None},
+        {"model": Path("runs/x")},
+        {"tasks": ("click_bell",)},
+        {"tasks": ("libero_object", "libero_spatial", "libero_goal", "libero_10")},
+    ],
+)
+def test_who_cannot_play_first_is_told(given):
+    with pytest.raises(VlaError, match="play comes before a fresh network of LIBERO's learns a task"):
+        dataclasses.replace(libero(), **given)
+
+
 def test_a_size_in_place_of_a_model_is_a_fresh_network(stages, tmp_path):
     main(TrainConfig(demos=(Path("data"),), model=Path("tiny"), out=tmp_path / "run"))
     (sft,) = told(stages, "sft")
@@ -147,7 +171,12 @@ def test_evaluation_alone_trains_nothing(stages, tmp_path):
 def test_both_policies_are_evaluated_under_every_perturbation(stages, tmp_path, monkeypatch):
     monkeypatch.setattr("vla_rl_trainer.benchmarks.libero.LiberoBenchmark._compiled", lambda _: {})
     config = dataclasses.replace(
-        libero(), model=stages[0]["sft"], num_demos=0, tasks=("libero_object/3",), perturbations=("camera", "pose")
+        libero(),
+        model=stages[0]["sft"],
+        play_episodes=0,
+        num_demos=0,
+        tasks=("libero_object/3",),
+        perturbations=("camera", "pose"),
     )
     config = dataclasses.replace(config, out=tmp_path / "run")
     main(config)

@@ -68,6 +68,9 @@ class LiberoRlArguments:
     """Numbers of the suite's tasks to train on, such as 0,3; empty: all ten."""
     model: str = "small"
     """Policy to start from: a checkpoint, an OpenVLA-OFT folder, or the size of a fresh network (tiny, small)."""
+    play_episodes: int = -1
+    """Of play in the other suites, on which a fresh network is pretrained first; 0: it is not; -1: 2,000 where there
+    are others."""
     demos: str = ""
     """Demonstrations to fine-tune on first: a LeRobotDataset v3.0 folder; several with commas between."""
     num_demos: int = -1
@@ -79,8 +82,8 @@ class LiberoRlArguments:
     """Evaluate under these as well: camera, light, pose, all; several with commas between."""
     preset: str = "ours"
     """Of GRPO: ours or paper."""
-    sft_steps: int = 6000
-    """Batches of 128 in supervised fine-tuning."""
+    sft_steps: int = 1000
+    """Batches of 128 in supervised fine-tuning; a fresh network that has not played needs 6,000."""
     grpo_steps: int = 100
     """Steps of GRPO; may be raised later to go on."""
     groups: int = 32
@@ -108,12 +111,15 @@ class LiberoRlArguments:
         """For `vla_rl_trainer.train`."""
         from vla_policy.presets import PRESETS
         from vla_rl_trainer.benchmarks.libero import LiberoOptions
+        from vla_rl_trainer.libero.suites import HORIZONS
         from vla_rl_trainer.train import libero
 
         if self.wandb:
             os.environ["WANDB_MODE"] = _one_of("wandb", self.wandb, ("online", "offline", "disabled"))
         preset = _one_of("preset", self.preset, ("ours", "paper"))
         usual = libero()
+        may_play = self.model in PRESETS and not set(HORIZONS) <= set(_words(self.suite))
+        played = self.play_episodes if self.play_episodes != -1 else usual.play_episodes * may_play
         num_demos = self.num_demos if self.num_demos != -1 else usual.num_demos * (self.model in PRESETS)
         return dataclasses.replace(
             usual,
@@ -121,6 +127,7 @@ class LiberoRlArguments:
             demos=_paths(self.demos),
             num_demos=0 if self.demos else num_demos,
             model=Path(self.model),
+            play_episodes=played,
             preset=preset,
             sft=dataclasses.replace(usual.sft, num_steps=self.sft_steps),
             grpo_steps=self.grpo_steps,

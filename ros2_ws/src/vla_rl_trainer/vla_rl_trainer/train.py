@@ -18,7 +18,7 @@ from vla_policy.errors import VlaError
 from vla_policy.fast_answers import Compile
 from vla_policy.policy import VlaPolicy
 from vla_policy.presets import PRESETS
-from vla_rl_trainer import evaluate, train_grpo, train_sft
+from vla_rl_trainer import evaluate, pretrain, train_grpo, train_sft
 from vla_rl_trainer.benchmarks.benchmark import Benchmark
 from vla_rl_trainer.benchmarks.choose import find_benchmark
 from vla_rl_trainer.benchmarks.libero import LiberoOptions
@@ -29,6 +29,7 @@ from vla_rl_trainer.devices import pick_device
 from vla_rl_trainer.group_collector import GroupConfig
 from vla_rl_trainer.learner import LearnerConfig
 from vla_rl_trainer.libero.perturbation import PERTURBATIONS, Perturbation
+from vla_rl_trainer.libero.suites import HORIZONS
 from vla_rl_trainer.sft import SftConfig
 from vla_rl_trainer.train_report import Found, is_reported, report, require_evaluated
 
@@ -51,6 +52,12 @@ class TrainConfig:
     """Policy to start from, or the size of a fresh network (tiny, small); the shipped base by default."""
     preset: Literal["ours", "paper"] = "ours"
     """Of GRPO."""
+    play_episodes: int = 0
+    """Of play in the other suites of LIBERO, on which a fresh network is pretrained first; 0: it is not."""
+    play: SftConfig = dataclasses.field(
+        default_factory=lambda: SftConfig(num_steps=6000, batch_size=128, learning_rate=6e-4)
+    )
+    """Pretraining on them."""
     sft: SftConfig = dataclasses.field(default_factory=lambda: SftConfig(num_steps=150, batch_size=32))
     grpo_steps: int | None = None
     """As the preset has it by default; may be raised later to go on."""
@@ -82,7 +89,7 @@ class TrainConfig:
     eval_only: bool = False
     """Evaluate `model` and train nothing."""
     out: Path = Path("runs/train")
-    """Holds the run folders sft, grpo and evaluate/..., and the report."""
+    """Holds the run folders play, sft, grpo and evaluate/..., and the report."""
     resume: bool = True
     """Go on with what is in `out`; without it a folder that exists is refused."""
     seed: int = 0
@@ -91,7 +98,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse a start from nothing, and what a later stage would refuse."""
-        require_at_least(self, 0, "num_demos", "num_videos", "seed")
+        require_at_least(self, 0, "num_demos", "num_videos", "play_episodes", "seed")
         require_at_least(self, 1, "num_slots", "num_cohorts", "checkpoint_every")
         for name in ("grpo_steps", "num_groups", "num_workers"):
             if getattr(self, name) is not None:
@@ -102,6 +109,11 @@ class TrainConfig:
             raise VlaError(f"perturbations are LIBERO's {', '.join(PERTURBATIONS[1:])}, not {self.perturbations}")
         if self.mirror:
             require_mirror(benchmark.embodiment)
+        if self.play_episodes and not (self.size and benchmark.suites and self.playground):
+            raise VlaError(
+                "play comes before a fresh network of LIBERO's learns a task: give --model tiny or small, and leave "
+                "some suite to play in, or leave --play-episodes out"
+            )
         if self.eval_only and (self.model is None or self.size):
             raise VlaError("there is nothing to evaluate: give the folder of a policy by --model")
         if not self.eval_only and not self.demos and not self.num_demos and (self.model is None or self.size):
@@ -116,18 +128,24 @@ class TrainConfig:
         return find_benchmark(self.tasks, libero=self.libero, backend=self.backend, warp=self.warp)
 
     @property
+    def playground(self) -> tuple[str, ...]:
+        """LIBERO's suites that are not trained on."""
+        return tuple(suite for suite in HORIZONS if suite not in self.benchmark.suites)
+
+    @property
     def size(self) -> str | None:
         """Of a fresh network, where one is asked for."""
         return str(self.model) if self.model is not None and str(self.model) in PRESETS else None
 
 
 def libero() -> TrainConfig:
-    """What `libero_rl` starts from: a fresh `small` network, ten demonstrations of each task of libero_object."""
+    """What `libero_rl` starts from: a `small` network that has played, ten demonstrations of libero_object's tasks."""
     return TrainConfig(
         tasks=("libero_object",),
         model=Path("small"),
+        play_episodes=2000,
         num_demos=10,
-        sft=SftConfig(num_steps=6000, batch_size=128, learning_rate=5e-4, shift=4),
+        sft=SftConfig(num_steps=1000, batch_size=128, learning_rate=4e-4),
         grpo_steps=100,
         num_groups=32,
         num_slots=256,
@@ -167,16 +185,38 @@ def _fine_tuned(config: TrainConfig) -> Path:
             seed=config.seed,
             num_workers=config.num_workers,
         )
+    start = _played(config)
     return train_sft.main(
         train_sft.TrainSftConfig(
             dataset=demos,
-            checkpoint=None if config.size else config.model,
-            preset=config.size,
+            checkpoint=start,
+            preset=None if start else config.size,
             mirror=config.mirror,
             out=config.out / "sft",
             sft=config.sft,
             checkpoint_every=max(50, config.sft.num_steps // 10),
             seed=config.seed,
+        )
+    )
+
+
+def _played(config: TrainConfig) -> Path | None:
+    """The policy that is fine-tuned; None: a fresh network, or the shipped base."""
+    if not config.size:
+        return config.model
+    if not config.play_episodes:
+        return None
+    return pretrain.main(
+        pretrain.PretrainConfig(
+            out=config.out / "play",
+            suites=config.playground,
+            preset=config.size,
+            num_episodes=config.play_episodes,
+            libero=dataclasses.replace(config.libero, perturbation="none"),
+            sft=config.play,
+            checkpoint_every=max(50, config.play.num_steps // 10),
+            seed=config.seed,
+            num_workers=config.num_workers,
         )
     )
 
